@@ -1,0 +1,135 @@
+"""The bus, as the rest of the house sees it: publish letters in order per key, hear them at least once, resume by position.
+
+Two parts keep these promises, held by one contract suite: `KafkaBus` (kafka.py) and `PostgresBus` (postgres.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from shared.contracts.envelope import Headers
+
+#: One partition count for every topic of facts, for life: growing is a new topic version.
+PARTITIONS = 24
+#: A letter over this is refused where it is written (facts carry digests and links, never samples).
+MAX_LETTER_BYTES = 256 * 1024
+
+
+class TP(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A record on its way out."""
+
+    topic: str
+    key: str
+    value: bytes
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A letter as it lies on the bus. Foreign writers may leave any of it out."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+    @property
+    def tp(self) -> TP:
+        return TP(self.topic, self.partition)
+
+
+class Claim(NamedTuple):
+    """What the hearer's database says of a partition at the moment it was assigned to us."""
+
+    offset: int | None  #: next record to hear; None = this group never heard it: from the start
+    generation: int  #: raised by every assignment; a batch of an older one is fenced
+
+
+#: Called on every assignment, before the first record: raises the generations and gives the positions.
+ClaimPositions = Callable[[set[TP]], Awaitable[Mapping[TP, Claim]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records in order per partition, and the generations under which they were fetched."""
+
+    records: Sequence[Record] = ()
+    generations: Mapping[TP, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """How a topic is made. Facts are kept for good (`retention_ms=-1`)."""
+
+    name: str
+    partitions: int = PARTITIONS
+    retention_ms: int = -1
+
+
+class SendUnknown(Exception):
+    """A send failed, timed out or was cancelled: its letters may or may not lie on the bus. Abandon the publisher."""
+
+
+class PositionLost(Exception):
+    """The position in the hearer's database is outside what the bus still keeps: a person must decide."""
+
+
+class Publisher(Protocol):
+    async def publish(self, letters: Sequence[Letter]) -> None:
+        """Return when all letters are durable, in order per key. Raises SendUnknown; then only `abandon` may follow."""
+
+    async def abandon(self) -> None:
+        """Let go without waiting for anything that may hang; bounded to a few seconds, never raises."""
+
+
+class Subscription(Protocol):
+    """One member of a group."""
+
+    async def batch(self, *, max_records: int, wait_s: float) -> Batch:
+        """Records after the claimed positions; empty after `wait_s`. Never silent about a position it cannot seek to: PositionLost."""
+
+    async def commit(self, positions: Mapping[TP, int]) -> None:
+        """Best effort, bounded, never raises: for lag tools only. The truth is in the hearer's database."""
+
+    @property
+    def assigned(self) -> frozenset[TP]: ...
+
+    async def abandon(self) -> None:
+        """As for a publisher."""
+
+
+class Bus(Protocol):
+    """Both buses. Every await inside is bounded in time."""
+
+    async def publisher(self) -> Publisher: ...
+
+    async def subscribe(self, group: str, topics: Iterable[str], claim: ClaimPositions) -> Subscription:
+        """Join the group. `claim` is called on each assignment; the subscription seeks to what it gives."""
+
+    async def ends(self, topics: Iterable[str]) -> Mapping[TP, int]:
+        """Offset of the next letter in each partition, asked through a fresh connection. Raises Unavailable."""
+
+    async def apply_topics(self, specs: Sequence[TopicSpec]) -> Sequence[str]:
+        """Create what is missing; report, as sentences, what drifted. Never changes partitions. Idempotent."""
+
+    async def ping(self) -> None:
+        """Raises Unavailable when the bus does not answer within 2 s."""
+
+    async def close(self) -> None: ...
+
+
+#: Opens a bus from its URL, for the life of a service.
+OpenBus = Callable[[str], AbstractAsyncContextManager[Bus]]

@@ -1,0 +1,122 @@
+"""A product's policy: one file in `products/`, one document over HTTP, one fact on the bus. All three are this shape.
+
+Every field has an effect that a test shows. Durations say their unit in their name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+#: A short name that is safe in a path, a topic key and a metric label.
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")]
+Line = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+Text = Annotated[str, StringConstraints(max_length=10_000)]
+
+Enforcement = Literal["observe", "advise", "enforce"]
+Severity = Literal["critical", "major", "minor"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class SuiteRule(_Part):
+    """What is asked of one kind of test suite."""
+
+    required: bool = True
+    max_age_h: float = Field(default=72, gt=0, le=24 * 365)  #: older than this at the time of asking: missing
+
+
+class EvidenceRules(_Part):
+    regression: SuiteRule = SuiteRule()
+    integration: SuiteRule = SuiteRule()
+    code_review: bool = True  #: engineering must have recorded its review or walkthrough
+
+
+class BenchmarkRules(_Part):
+    max_age_h: float = Field(default=48, gt=0, le=24 * 90)  #: older than this at deploy time: stale
+
+
+class ObservationRules(_Part):
+    """The two looks. Both cover 24 hours; that is a contract, not a setting."""
+
+    step_s: int = Field(default=60, ge=10, le=3600)
+    settle_min: float = Field(default=15, ge=0, le=240)  #: left out after the deploy, and at the same clock time before
+    patience_min: float = Field(default=120, ge=0, le=48 * 60)  #: how long a source may be down before it is overdue
+    recovery_h: float = Field(default=4, gt=0, le=24)  #: length of the look after a rollback
+    history_days: int = Field(default=7, ge=0, le=28)  #: earlier days asked of the source
+
+
+class SLI(_Part):
+    """One measured series that says how well the product serves."""
+
+    id: Slug
+    title: Line
+    source: Slug  #: a name; its address and credentials are deploy-time settings of the snapshotter
+    query: Annotated[str, StringConstraints(min_length=1, max_length=5000)]
+    unit: Annotated[str, StringConstraints(max_length=20)] = ""
+    direction: Literal["higher_is_worse", "lower_is_worse", "both"] = "both"
+    severity: Severity = "critical"  #: of a deviation on it
+    shadow: bool = False  #: judged and shown, never decides
+    min_relative: float = Field(
+        default=0.10, ge=0, le=100
+    )  #: smallest change that matters, as a share of the benchmark
+    min_absolute: float = Field(default=0.0, ge=0, allow_inf_nan=False)  #: and in the SLI's own unit
+
+
+class Clock(_Part):
+    """Response times for a deviation of one severity, and who hears of a missed step."""
+
+    acknowledge_min: float = Field(default=15, gt=0, le=60 * 24 * 30)
+    explain_min: float = Field(default=120, gt=0, le=60 * 24 * 30)
+    decide_min: float = Field(default=240, gt=0, le=60 * 24 * 30)
+    channels: tuple[Line, ...] = ()
+    escalate_to: tuple[Line, ...] = ()
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Clock:
+        if not self.acknowledge_min <= self.explain_min <= self.decide_min:
+            raise ValueError("acknowledge comes before explain, explain before decide")
+        return self
+
+
+class Clocks(_Part):
+    critical: Clock = Clock()
+    major: Clock = Clock(acknowledge_min=60, explain_min=480, decide_min=1440)
+    minor: Clock = Clock(acknowledge_min=480, explain_min=1440, decide_min=2880)
+
+
+class Policy(_Part):
+    """The whole policy of one product. `enforcement` is a ladder: observe -> advise -> enforce."""
+
+    id: Slug
+    name: Line
+    enforcement: Enforcement
+    evidence: EvidenceRules = EvidenceRules()
+    benchmark: BenchmarkRules = BenchmarkRules()
+    observation: ObservationRules = ObservationRules()
+    slis: tuple[SLI, ...] = Field(max_length=500)
+    clocks: Clocks = Clocks()
+    freshness_s: float = Field(default=60, ge=5, le=3600)  #: a gate answer on facts older than this is no
+    description: Text = ""
+
+    @model_validator(mode="after")
+    def _unique(self) -> Policy:
+        ids = [sli.id for sli in self.slis]
+        if len(set(ids)) != len(ids):
+            raise ValueError("two SLIs have the same id")
+        return self
+
+    def version(self) -> str:
+        """Content hash: the same words give the same version on any machine."""
+        canonical = orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(canonical).hexdigest()[:16]
+
+
+def read_policy(document: object) -> Policy:
+    """The policy in a parsed document; unknown words are refused. Raises pydantic's ValidationError."""
+    return Policy.model_validate(document, extra="forbid")

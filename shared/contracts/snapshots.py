@@ -1,0 +1,117 @@
+"""Said by the snapshotter: snapshots, benchmarks, observations. Samples never travel; facts carry hashes and links."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.contracts.envelope import Fact, Instant
+from shared.contracts.policy import Severity
+
+Outcome = Literal["steady", "moved", "inconclusive", "no_data"]
+SnapshotKind = Literal["benchmark", "after", "recovery"]
+ObservationKind = Literal["after", "recovery"]
+
+
+class MissingSLI(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    sli: str
+    reason: str
+
+
+class ComparedSLI(BaseModel):
+    """The judge's answer for one SLI, with the numbers it rests on."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    sli: str
+    title: str
+    unit: str = ""
+    outcome: Outcome
+    sentence: str
+    decides: bool
+    severity: Severity
+    view: str | None = None
+    before: float | None = None
+    after: float | None = None
+    effect_relative: float | None = None
+    limit: float | None = None
+    since_at: Instant | None = None
+
+
+class SnapshotTaken(Fact, type="snapshot.taken.v1", topic="daymark.snapshots", owner="snapshotter", key="subject"):
+    subject: str  #: the CR it was taken for; the product when it is a benchmark for all its CRs
+    snapshot_id: str
+    kind: SnapshotKind
+    product_id: str
+    cr_id: str | None
+    deployment: int | None = None
+    revision: int | None = None
+    window_start: Instant
+    window_end: Instant
+    step_s: int
+    taken_at: Instant
+    content_hash: str
+    slis: int
+    missing: tuple[MissingSLI, ...] = ()
+
+
+class BenchmarkPublished(
+    Fact, type="benchmark.published.v1", topic="daymark.snapshots", owner="snapshotter", key="subject"
+):
+    subject: str  #: the CR, or the product when it holds for all its CRs
+    snapshot_id: str
+    product_id: str
+    cr_id: str | None
+    window_start: Instant
+    window_end: Instant
+    content_hash: str
+    reason: str
+    published_at: Instant
+    published_by: str
+    slis: int
+    missing: tuple[MissingSLI, ...] = ()
+
+
+class SnapshotOverdue(Fact, type="snapshot.overdue.v1", topic="daymark.snapshots", owner="snapshotter", key="cr_id"):
+    cr_id: str
+    product_id: str
+    deployment: int
+    revision: int
+    kind: ObservationKind
+    due_at: Instant
+    overdue_at: Instant
+    reason: str
+
+
+class ObservationClosed(
+    Fact, type="observation.closed.v1", topic="daymark.snapshots", owner="snapshotter", key="cr_id"
+):
+    """The verdict on one deployment (`after`) or on the return from it (`recovery`: steady means recovered)."""
+
+    cr_id: str
+    product_id: str
+    deployment: int
+    revision: int
+    kind: ObservationKind
+    outcome: Outcome
+    sentence: str
+    comparisons: tuple[ComparedSLI, ...]
+    benchmark_id: str | None
+    benchmark_hash: str | None
+    snapshot_id: str
+    snapshot_hash: str
+    judge_version: str
+    closed_at: Instant
+
+
+class ObservationSuperseded(
+    Fact, type="observation.superseded.v1", topic="daymark.snapshots", owner="snapshotter", key="cr_id"
+):
+    """A corrected deploy time made this revision's observation, and its verdict if it had one, a thing of the past."""
+
+    cr_id: str
+    product_id: str
+    deployment: int
+    revision: int  #: the one that no longer holds
+    kind: ObservationKind
+    reason: str
+    at: Instant
