@@ -1,0 +1,76 @@
+"""What the rest of the house relies on: the four outcomes on plain windows."""
+
+import numpy as np
+
+from services.snapshotter.judge import Rule, Window, judge, overall
+
+T0 = 1_760_000_400.0
+DAY = 86400.0
+
+
+def window(values, start=T0, step=60.0, missing=None):
+    values = np.atleast_2d(np.asarray(values, float))
+    return Window(start, step, 0.0, values, tuple(missing or [None] * len(values)))
+
+
+def rule(i=0, direction="both", **more):
+    return Rule(
+        **{
+            "sli": f"s{i}",
+            "title": f"S{i}",
+            "unit": "ms",
+            "direction": direction,
+            "min_relative": 0.05,
+            "min_absolute": 0.0,
+            "decides": True,
+            **more,
+        }
+    )
+
+
+def day(seed, n=4, level=100.0, noise=0.03):
+    r = np.random.default_rng(seed)
+    t = np.arange(1440) / 1440
+    return level * (1 + 0.2 * np.sin(2 * np.pi * t)) * (1 + noise * r.standard_normal((n, 1440)))
+
+
+def ask(a, b, n=4, **more):
+    return judge(window(a), window(b, T0 + DAY), [rule(i) for i in range(n)], deployed_at_s=T0 + DAY, **more)
+
+
+def test_two_honest_days_are_steady():
+    for s in range(5):
+        assert [c.outcome for c in ask(day(s), day(s + 100))] == ["steady"] * 4
+
+
+def test_a_clear_level_shift_is_moved():
+    for up in (1.4, 1.6):
+        b = day(7)
+        b[1] *= up
+        out = ask(day(1), b)
+        assert [c.outcome for c in out] == ["steady", "moved", "steady", "steady"]
+        assert overall(out) == "moved"
+
+
+def test_an_absent_series_is_no_data_with_the_reason_of_the_capture():
+    b = day(7)
+    b[2] = np.nan
+    out = judge(
+        window(day(1)),
+        window(b, T0 + DAY, missing=[None, None, "the source was down", None]),
+        [rule(i) for i in range(4)],
+        deployed_at_s=T0 + DAY,
+    )
+    assert out[2].outcome == "no_data"
+    assert "the source was down" in out[2].sentence
+    assert overall(out) == "no_data"
+
+
+def test_a_mostly_absent_series_is_never_steady():
+    b = day(7)
+    b[2, 300:] = np.nan
+    assert ask(day(1), b)[2].outcome in ("inconclusive", "no_data")
+
+
+def test_nothing_that_decides_is_never_steady():
+    assert overall(()) == "no_data"
