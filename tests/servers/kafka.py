@@ -1,0 +1,162 @@
+"""A real Apache Kafka: one that is given, one from Docker, or one from its own jars (`deploy/kafka`)."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy.local import leash
+from tests.servers.absent import absent
+
+SCRIPT = Path(__file__).parents[2] / "deploy" / "kafka" / "kafka.sh"
+IMAGE = "apache/kafka:4.3.1"
+REMEDY = "start Docker, or install Java 17 and Maven (openjdk-17-jre-headless, maven), or set DAYMARK_TEST_KAFKA"
+READY_S = 60
+
+
+class Broker:
+    """A single-node Kafka of `deploy/kafka` over a directory, on one port for life, ended with this process."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port = _free_pair_of_ports()
+        self.address = f"127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> str:
+        """Start it, again over the same data, wait until it answers (3 s), and return its bootstrap address."""
+        assert self._process is None
+        log = self.directory / "kafka.log"
+        with log.open("ab") as output:
+            command: list[str | Path] = [SCRIPT, "run", self.directory, str(self.port)]
+            self._process = leash.spawn(command, death=signal.SIGKILL, env=os.environ, output=output)
+        _await_answer("127.0.0.1", self.port, self._process, log)
+        return self.address
+
+    def kill(self) -> None:
+        """kill -9, as a fault. `start` recovers."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """The orderly end (1 s)."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, sign: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(sign)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+@contextmanager
+def any_broker() -> Iterator[str]:
+    """The bootstrap address of the first of: DAYMARK_TEST_KAFKA, Docker, `deploy/kafka`."""
+    if given := os.environ.get("DAYMARK_TEST_KAFKA"):
+        yield given
+    elif _docker_answers():
+        with _in_docker() as address:
+            yield address
+    else:
+        with own_broker() as broker:
+            yield broker.address
+
+
+@contextmanager
+def own_broker() -> Iterator[Broker]:
+    """A broker from `deploy/kafka` that a test may kill; data are gone afterwards."""
+    if not shutil.which("java") or not shutil.which("mvn"):
+        absent("Apache Kafka", REMEDY)
+    directory = Path(tempfile.mkdtemp(prefix="daymark-kafka-"))
+    # Fetched here, not by the leashed script: if that were killed half-way, Maven would go on alone.
+    subprocess.run([SCRIPT, "jars"], check=True, stdout=subprocess.DEVNULL, timeout=600)
+    broker = Broker(directory)
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.kill()
+        shutil.rmtree(directory)
+
+
+def _docker_answers() -> bool:
+    if not shutil.which("docker"):
+        return False
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return subprocess.run(["docker", "info"], capture_output=True, timeout=10).returncode == 0
+    return False
+
+
+@contextmanager
+def _in_docker() -> Iterator[str]:
+    from testcontainers.core.container import DockerContainer  # slow to import, and looks for Docker when it is
+
+    image = os.environ.get("DAYMARK_TEST_KAFKA_IMAGE", IMAGE)
+    port = _free_pair_of_ports()  # chosen here, because the broker must be told by which address it is reached
+    container = DockerContainer(image).with_bind_ports(9092, port)
+    host = container.get_container_host_ip()
+    settings = {
+        "NODE_ID": "1",
+        "PROCESS_ROLES": "broker,controller",
+        "LISTENERS": "CLIENTS://:9092,INSIDE://:9093,CONTROLLER://:9094",
+        "ADVERTISED_LISTENERS": f"CLIENTS://{host}:{port},INSIDE://localhost:9093",
+        "LISTENER_SECURITY_PROTOCOL_MAP": "CLIENTS:PLAINTEXT,INSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "INTER_BROKER_LISTENER_NAME": "INSIDE",
+        "CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+        "CONTROLLER_QUORUM_VOTERS": "1@localhost:9094",
+        "AUTO_CREATE_TOPICS_ENABLE": "false",
+        "GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+        "OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+        "TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+        "TRANSACTION_STATE_LOG_MIN_ISR": "1",
+        "SHARE_COORDINATOR_STATE_TOPIC_REPLICATION_FACTOR": "1",
+        "SHARE_COORDINATOR_STATE_TOPIC_MIN_ISR": "1",
+    }
+    with container.with_envs(**{f"KAFKA_{name}": value for name, value in settings.items()}):
+        _await_answer(host, port)
+        yield f"{host}:{port}"
+
+
+def _await_answer(
+    host: str, port: int, process: subprocess.Popen[bytes] | None = None, log: Path | None = None
+) -> None:
+    give_up_at = time.monotonic() + READY_S
+    while not _answers(host, port):
+        ended = process is not None and process.poll() is not None
+        if ended or time.monotonic() > give_up_at:
+            end = "\n".join(log.read_text(errors="replace").splitlines()[-20:]) if log else "see its container's log"
+            raise RuntimeError(f"Kafka at {host}:{port} {'has ended' if ended else 'does not answer'}: {end}")
+        time.sleep(0.1)
+
+
+def _answers(host: str, port: int) -> bool:
+    """It says which API versions it knows. An open port proves nothing: Docker's proxy opens it before the broker."""
+    question = struct.pack(">hhih", 18, 0, 1, -1)  # ApiVersions v0, correlation 1, no client id
+    try:
+        with socket.create_connection((host, port), timeout=2) as connection:
+            connection.sendall(struct.pack(">i", len(question)) + question)
+            return len(connection.recv(8)) > 0
+    except OSError:
+        return False
+
+
+def _free_pair_of_ports() -> int:
+    """A free port whose next one is free as well (for the controller), below those that the kernel gives to clients."""
+    for port in range(20_000 + os.getpid() % 5_000 * 2, 32_000, 2):
+        with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", port))
+            two.bind(("127.0.0.1", port + 1))
+            return port
+    raise RuntimeError("no two neighbouring ports are free")
