@@ -1,0 +1,185 @@
+"""JSON as strict as the database: refused here is what would be refused, changed or lost later.
+
+orjson is strict already (UTF-8, BOM, NaN, lone surrogates, overflow, trailing bytes). What it takes silently is found
+by a cheap look at the bytes, and only a doubtful body is read a second time, slowly and exactly: duplicate keys,
+`\\u0000`, integers beyond int64, numbers of absurd length. Depth and number of values are measured always.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import orjson
+from fastapi import Request, Response
+from fastapi.params import Form
+from fastapi.routing import APIRoute
+from starlette.types import Scope
+
+from shared.errors import Malformed, UnsupportedMedia
+
+DEPTH_LIMIT = 64  #: arrays and objects inside each other
+NODE_LIMIT = 100_000  #: values in one document
+DIGIT_LIMIT = 40  #: digits of one number
+INT_LIMIT = 2**63 - 1
+
+# A key is a string followed by a colon. The pattern may also match inside strings: it counts too many, never too few.
+_KEY = re.compile(rb'"[ \t\r\n]*:')
+# An integer beyond int64 has 19 digits in a row; a longer number of short runs has an exponent of 7 or more.
+_LONG_NUMBER = re.compile(rb"[0-9]{18}|[eE][+-]?[0-9]{7}")
+
+
+def strict_loads(raw: bytes) -> Any:
+    """The value in a JSON document. Raises Malformed with one plain sentence; nothing of the input is in it."""
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise Malformed(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
+    keys = _measured(value)
+    if len(_KEY.findall(raw)) != keys or b"\\u0000" in raw or _LONG_NUMBER.search(raw):
+        _read_exactly(raw)
+    return value
+
+
+def _measured(value: Any) -> int:
+    """The number of keys in `value`, level by level; refuses what is too deep or too much."""
+    level = [value]
+    depth = keys = nodes = 0
+    while level:
+        below: list[Any] = []
+        is_container = False
+        for each in level:
+            kind = type(each)
+            if kind is dict:
+                keys += len(each)
+                below.extend(each.values())
+                is_container = True
+            elif kind is list:
+                below.extend(each)
+                is_container = True
+        depth += is_container
+        nodes += len(level)
+        if depth > DEPTH_LIMIT:
+            raise Malformed(f"The body is nested deeper than {DEPTH_LIMIT} levels.")
+        if nodes > NODE_LIMIT:
+            raise Malformed(f"The body holds more than {NODE_LIMIT} values.")
+        level = below
+    return keys
+
+
+def _read_exactly(raw: bytes) -> None:
+    """Read once more with the reader that tells of each key and each number."""
+    if _has_nul(json.loads(raw, object_pairs_hook=_object, parse_int=_int, parse_float=_float)):
+        raise Malformed("A string holds the character NUL.")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Malformed("An object has the same key twice.")
+    return found
+
+
+def _int(text: str) -> int:
+    if len(text) > DIGIT_LIMIT or not -INT_LIMIT - 1 <= int(text) <= INT_LIMIT:
+        raise Malformed("An integer is beyond 64 bits.")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    if sum(map(str.isdigit, text)) > DIGIT_LIMIT:
+        raise Malformed(f"A number has more than {DIGIT_LIMIT} digits.")
+    return float(text)
+
+
+def _has_nul(value: Any) -> bool:
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str):
+            if "\0" in each:
+                return True
+        elif isinstance(each, dict):
+            waiting.extend(each)
+            waiting.extend(each.values())
+        elif isinstance(each, list):
+            waiting.extend(each)
+    return False
+
+
+def refuse_bad_target(scope: Scope) -> None:
+    """Raises Malformed when path or query holds NUL or is not UTF-8 (lone surrogates are not): no column takes it."""
+    path: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogatepass")
+    for part in (path, scope.get("query_string", b"")):
+        if part.isascii() and b"%" not in part and b"\0" not in part:
+            continue
+        plain = unquote_to_bytes(part)
+        if b"\0" in plain:
+            raise Malformed("The address holds the character NUL.")
+        try:
+            plain.decode()
+        except UnicodeDecodeError:
+            raise Malformed("The address is not UTF-8.") from None
+
+
+class StrictRoute(APIRoute):
+    """A route whose JSON body is read by `strict_loads` before any dependency: `APIRouter(route_class=StrictRoute)`.
+
+    415 for another content type (or a content encoding), 400 for an unreadable or missing body. Forms, and bodies
+    declared with a `media_type` of their own, are left to the route; both pass the same body limit.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        field = self.body_field
+        info = field.field_info if field is not None else None
+        declared = getattr(info, "media_type", "application/json")
+        if field is None or info is None or isinstance(info, Form) or not _is_json(declared):
+            return _encoded_plainly(handle)
+        is_needed = info.is_required()
+
+        async def strictly(request: Request) -> Response:
+            raw = await request.body()
+            if raw:
+                _refuse_other_media(request)
+                # Where Request.json() keeps what it has read; FastAPI would turn an error raised there into a bare 400.
+                request._json = strict_loads(raw)
+            elif is_needed:
+                raise Malformed("This needs a JSON body.")
+            return await handle(request)
+
+        return strictly
+
+
+def _encoded_plainly(
+    handle: Callable[[Request], Coroutine[Any, Any, Response]],
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    async def plainly(request: Request) -> Response:
+        _refuse_encoded(request)
+        return await handle(request)
+
+    return plainly
+
+
+def _refuse_encoded(request: Request) -> None:
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMedia("Bodies are read as they are; send it without a content encoding.")
+
+
+def _refuse_other_media(request: Request) -> None:
+    _refuse_encoded(request)
+    media, _, parameters = request.headers.get("content-type", "").partition(";")
+    if not _is_json(media):
+        raise UnsupportedMedia("This reads application/json.")
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in ("utf-8", "utf8"):
+            raise UnsupportedMedia("JSON is read as UTF-8 alone.")
+
+
+def _is_json(media: str) -> bool:
+    kind, _, subtype = media.strip().lower().partition("/")
+    return kind == "application" and (subtype == "json" or subtype.endswith("+json"))
