@@ -1,0 +1,280 @@
+"""Connections of one service, and the opening and closing of transactions."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import orjson
+from sqlalchemy import exc, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from shared.access import Call, Principal, Rights
+from shared.answers import Answer, Repeated
+from shared.db.tx import Appointment, Tx
+from shared.errors import Busy, Conflict, DaymarkError, Forbidden, KeyReused, Unauthenticated, Unavailable
+from shared.jsons import dumps
+
+#: Everything that asks the server is bounded: a frozen backend must not freeze us (asyncpg has no bound of its own).
+_COMMAND_TIMEOUT_S = 8.0
+_SERVER_SETTINGS = {
+    "timezone": "UTC",
+    "statement_timeout": "6000",
+    "lock_timeout": "2000",
+    "idle_in_transaction_session_timeout": "15000",
+    "jit": "off",
+}
+
+#: Who holds this key or session: one row, or none.
+_WHO = (
+    "SELECT p.issuer, p.subject, p.name, k.scopes,"
+    " ARRAY(SELECT g.product_id || ' ' || g.role FROM access.grants g WHERE g.principal_id = p.id) AS grants"
+    " FROM access.keys k JOIN access.principals p ON p.id = k.principal_id"
+    " WHERE k.hash = $1 AND k.kind IN ('key', 'session') AND k.revoked_at IS NULL AND NOT p.is_disabled"
+    " AND (k.expires_at IS NULL OR k.expires_at > daymark_now())"
+)
+_OPEN_READ = f"SELECT daymark_now() AS now, w.* FROM ({_WHO}) w"  # noqa: S608 (no value in it)
+# The inbox row is written first: a concurrent twin waits here on the unique index, then finds the first answer.
+_OPEN_ONCE = (
+    f"WITH w AS ({_WHO}), fresh AS ("  # noqa: S608
+    "INSERT INTO inbox (scope, id, digest, at)"
+    " SELECT 'http:' || w.issuer || '|' || w.subject || '|' || $2, $3, $4, daymark_now() FROM w"
+    " ON CONFLICT DO NOTHING RETURNING 1)"
+    " SELECT daymark_now() AS now, w.*, EXISTS (SELECT 1 FROM fresh) AS is_fresh FROM w"
+)
+
+
+class StaleAppointment(Exception):
+    """The appointment was moved, cancelled or claimed by another since: this run has no effect."""
+
+
+class Database:
+    """One service's door to PostgreSQL. Every call raises Unavailable when the server does not answer in time."""
+
+    def __init__(self, url: str, *, service: str, rights: Rights, role: str | None = None, pool_size: int = 8) -> None:
+        settings = {**_SERVER_SETTINGS, "application_name": f"daymark-{service}", "search_path": f"{service},public"}
+        if role is not None:
+            settings["role"] = role
+        self.url, self.role, self.service, self.rights = url, role, service, rights
+        self.engine: AsyncEngine = create_async_engine(
+            make_url(url).set(drivername="postgresql+asyncpg"),
+            isolation_level="AUTOCOMMIT",  # BEGIN and COMMIT are ours: see tx.py
+            pool_size=pool_size,
+            max_overflow=4,
+            pool_timeout=5,
+            pool_recycle=1800,
+            connect_args={
+                "timeout": 5,
+                "command_timeout": _COMMAND_TIMEOUT_S,
+                "server_settings": settings,
+                "prepared_statement_cache_size": 500,
+            },
+            json_serializer=lambda value: dumps(value).decode(),
+            json_deserializer=orjson.loads,
+        )
+        self._committed: set[asyncio.Event] = set()
+
+    def on_commit(self) -> asyncio.Event:
+        """An event set after every commit that may have left work: wakes the relay and the agenda in this process."""
+        event = asyncio.Event()
+        self._committed.add(event)
+        return event
+
+    def wake(self) -> None:
+        for event in self._committed:
+            event.set()
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+    # -- opening --------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def tx(self, by: Call | Appointment) -> AsyncIterator[Tx]:
+        """One transaction for one command or one job; committed when the block ends, before anybody is answered.
+
+        A repeated command raises Repeated with the first answer; its key with another body KeyReused; no valid key
+        Unauthenticated. A refused right leaves its audit row alone. A stale job raises StaleAppointment.
+        """
+        try:
+            async with self.connection() as (conn, raw):
+                await raw.execute("BEGIN")
+                tx = await (self._command(conn, raw, by) if isinstance(by, Call) else self._job(conn, raw, by))
+                try:
+                    yield tx
+                    if isinstance(by, Call) and tx.action is None:
+                        raise RuntimeError("a command changed something without passing the choke point")
+                    if isinstance(by, Call) and not tx._audits:
+                        raise RuntimeError("a command left nothing on the record")
+                    await tx.flush()
+                    await raw.execute("COMMIT")
+                except Forbidden as refusal:
+                    await raw.execute("ROLLBACK")
+                    await self._record_refusal(raw, tx, refusal)
+                    raise
+        except Exception as error:
+            raise translated(error) from error
+        self.wake()
+
+    @asynccontextmanager
+    async def read(self, call: Call) -> AsyncIterator[Tx]:
+        """A read-only look by somebody with a valid key, of one moment. Raises Unauthenticated."""
+        try:
+            async with self.connection() as (conn, raw):
+                await raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                row = await raw.fetchrow(_OPEN_READ, call.credential)
+                if row is None:
+                    raise Unauthenticated
+                yield self._tx_of(conn, raw, row)
+                await raw.execute("COMMIT")
+        except Exception as error:
+            raise translated(error) from error
+
+    @asynccontextmanager
+    async def house(self, actor: str | None = None) -> AsyncIterator[Tx]:
+        """A transaction of the service itself, nobody's command: the consumer's batches, the plumbing's own work."""
+        try:
+            async with self.connection() as (conn, raw):
+                await raw.execute("BEGIN")
+                now = await raw.fetchval("SELECT daymark_now()")
+                tx = Tx(conn, raw, self.service, self.service, self.rights, now, actor or f"daymark|{self.service}")
+                yield tx
+                await tx.flush()
+                await raw.execute("COMMIT")
+        except Exception as error:
+            raise translated(error) from error
+        self.wake()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[tuple[AsyncConnection, asyncpg.Connection]]:
+        """A pooled connection and the driver's own under it. An open transaction is rolled back, or the connection dropped."""
+        conn = await self.engine.connect()
+        try:
+            raw: asyncpg.Connection = (await conn.get_raw_connection()).driver_connection
+            try:
+                yield conn, raw
+            finally:
+                if raw.is_in_transaction():
+                    try:
+                        await asyncio.shield(raw.execute("ROLLBACK", timeout=3))
+                    except BaseException:
+                        await conn.invalidate()
+                        raise
+        finally:
+            with suppress(exc.SQLAlchemyError, OSError):
+                await asyncio.shield(conn.close())
+
+    async def now(self) -> datetime:
+        """The database's time."""
+        async with self.connection() as (_, raw):
+            now: datetime = await raw.fetchval("SELECT daymark_now()")
+            return now
+
+    async def ping(self) -> None:
+        """Raises Unavailable when the server does not answer."""
+        try:
+            async with self.connection() as (_, raw):
+                await raw.fetchval("SELECT 1", timeout=2)
+        except Exception as error:
+            raise translated(error) from error
+
+    # -- who ------------------------------------------------------------------------------------------------------
+
+    async def _command(self, conn: AsyncConnection, raw: asyncpg.Connection, call: Call) -> Tx:
+        if call.once is None:
+            row = await raw.fetchrow(_OPEN_READ, call.credential)
+        else:
+            row = await raw.fetchrow(_OPEN_ONCE, call.credential, call.route, call.once, call.digest)
+        if row is None:
+            raise Unauthenticated
+        tx = self._tx_of(conn, raw, row)
+        if call.once is not None:
+            tx.once = (f"http:{tx.actor}|{call.route}", call.once)
+            tx.id_seed = "|".join(tx.once)
+            tx.cause = call.once if len(call.once) <= 200 else None
+            if not row["is_fresh"]:
+                raise await self._repeat(raw, tx.once, call.digest)
+        return tx
+
+    async def _repeat(self, raw: asyncpg.Connection, once: tuple[str, str], digest: bytes) -> Exception:
+        first = await raw.fetchrow("SELECT digest, status, headers, body FROM inbox WHERE scope = $1 AND id = $2", *once)
+        if first is None or first["status"] is None:
+            return Busy("A twin of this request is under way.", retry_after_s=1)
+        if first["digest"] != digest:
+            return KeyReused("This Idempotency-Key was used for another request; take a new one for new content.")
+        headers = tuple((name, value) for name, value in orjson.loads(first["headers"]))
+        return Repeated(Answer(first["status"], first["body"], headers))
+
+    def _tx_of(self, conn: AsyncConnection, raw: asyncpg.Connection, row: Mapping[str, Any]) -> Tx:
+        grants = frozenset((product, role) for product, _, role in (grant.partition(" ") for grant in row["grants"]))
+        scopes = frozenset(row["scopes"]) if row["scopes"] is not None else None
+        who = Principal(row["issuer"], row["subject"], row["name"], grants, scopes)
+        return Tx(conn, raw, self.service, self.service, self.rights, row["now"], who.id, caller=who)
+
+    async def _job(self, conn: AsyncConnection, raw: asyncpg.Connection, held: Appointment) -> Tx:
+        now = await raw.fetchval(
+            "SELECT daymark_now() FROM agenda WHERE job = $1 AND subject = $2 AND token = $3 AND revision = $4 FOR UPDATE",
+            held.job,
+            held.subject,
+            held.token,
+            held.revision,
+        )
+        if now is None:
+            raise StaleAppointment(f"{held.job} {held.subject}")
+        actor = f"daymark|{self.service}"
+        tx = Tx(conn, raw, self.service, self.service, self.rights, now, actor, appointment=held)
+        tx.cause = f"{held.job} {held.subject}"[:200]
+        return tx
+
+    async def _record_refusal(self, raw: asyncpg.Connection, tx: Tx, refusal: Forbidden) -> None:
+        await raw.execute(
+            "INSERT INTO audit (at, actor, action, object, product_id, evidence, cause, refused, reason, detail)"
+            " VALUES ($1, $2, $3, $4, $5, '{}', $6, true, $7, '{}')",
+            tx.now,
+            tx.actor,
+            tx.action or "unnamed",
+            tx.refused_object,
+            tx._product,
+            tx.cause,
+            refusal.detail,
+        )
+
+
+_DUPLICATE = re.compile(r'constraint "(?P<name>[^"]+)"')
+
+
+def translated(error: Exception) -> Exception:
+    """What a driver's error means for the caller: later (503), another request works on it (409), or our bug (itself)."""
+    if isinstance(error, DaymarkError):
+        return error
+    cause: BaseException = error
+    if isinstance(error, exc.DBAPIError) and error.orig is not None:
+        cause = error.orig.__cause__ or error.orig
+    if isinstance(cause, (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)):
+        return Busy("Another request is working on the same thing.", retry_after_s=1)
+    if isinstance(cause, asyncpg.UniqueViolationError):
+        found = _DUPLICATE.search(str(cause))
+        return Conflict(f"This exists already ({found['name'] if found else 'unique'}).")
+    if isinstance(
+        cause,
+        (
+            OSError,
+            TimeoutError,
+            asyncpg.PostgresConnectionError,
+            asyncpg.InterfaceError,
+            asyncpg.CannotConnectNowError,
+            asyncpg.AdminShutdownError,
+            asyncpg.CrashShutdownError,
+            asyncpg.TooManyConnectionsError,
+            asyncpg.QueryCanceledError,
+            asyncpg.IdleInTransactionSessionTimeoutError,
+            exc.TimeoutError,
+        ),
+    ) or (isinstance(error, exc.DBAPIError) and error.connection_invalidated):
+        return Unavailable("The database does not answer; nothing was changed, try again.", retry_after_s=2)
+    return error

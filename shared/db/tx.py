@@ -1,0 +1,332 @@
+"""One transaction: effect rows, letters, inbox row, appointments and audit row together, or none of them.
+
+The connection is in the driver's autocommit mode and `BEGIN`/`COMMIT` are sent here, because the plumbing's own
+statements go straight to asyncpg (SQLAlchemy costs 0.2 ms a statement), while rooms speak SQLAlchemy Core on it.
+"""
+
+from __future__ import annotations
+
+import uuid
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from sqlalchemy import Executable, Row, Table
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared import access
+from shared.access import Principal, Rights
+from shared.answers import Answer
+from shared.bus import MAX_LETTER_BYTES
+from shared.contracts import Event, Fact, to_wire
+from shared.db.tables import LANES
+from shared.errors import Invalid
+from shared.jsons import dumps
+from shared.telemetry import current_traceparent
+
+if TYPE_CHECKING:
+    from asyncpg import Connection
+
+_EVENTS = uuid.UUID("6f1d1d0c-6b77-5c0e-9a5e-3c4f7a2b9d10")
+
+
+@dataclass(frozen=True, slots=True)
+class Appointment:
+    """A job's row, claimed: do it now. `due_at` is what was promised, however late it is."""
+
+    job: str
+    subject: str
+    revision: int
+    due_at: datetime
+    payload: Mapping[str, Any]
+    attempts: int  #: 1 on the first try
+    token: uuid.UUID
+
+
+@dataclass(slots=True)
+class Tx:
+    """What a handler, step or job holds while its one transaction is open."""
+
+    conn: AsyncConnection
+    raw: Connection
+    service: str
+    schema: str
+    rights: Rights
+    now: datetime  #: `daymark_now()` at the start: the only time that decides
+    actor: str
+    caller: Principal | None = None
+    cause: str | None = None
+    once: tuple[str, str] | None = None  #: (scope, id) of the inbox row of a command
+    id_seed: str | None = None  #: letters' ids are UUIDv5 of this and an ordinal; random without
+    appointment: Appointment | None = None
+    event_ids: list[str] = field(default_factory=list)
+    action: str | None = None
+    refused_object: str = ""
+    _ordinal: int = 0
+    _letters: list[tuple[Any, ...]] = field(default_factory=list)
+    _audits: list[dict[str, Any]] = field(default_factory=list)
+    _agenda: dict[tuple[str, str], dict[str, Any] | None] = field(default_factory=dict)
+    _puts: dict[Table, list[dict[str, Any]]] = field(default_factory=dict)
+    _newer: dict[Table, str | None] = field(default_factory=dict)
+    _answer: Answer | None = None
+    _product: str | None = None
+
+    # -- the choke point ------------------------------------------------------------------------------------------
+
+    def may(self, action: str, product: str | None = None, *, of: str = "") -> None:
+        """Return when the caller may do `action` on `product` (any product when None); else raise Forbidden.
+
+        `of` names the object for the audit record. A step or job acts for the house and is never judged again.
+        """
+        self.action, self._product, self.refused_object = action, product, of
+        if self.caller is not None:
+            access.judge(self.caller, self.rights, action, product)
+
+    def act_as(self, who: Principal) -> None:
+        """From here on the transaction is `who`'s: for signed commands that came by the bus."""
+        self.caller, self.actor = who, who.id
+
+    # -- rows -----------------------------------------------------------------------------------------------------
+
+    async def execute(self, statement: Executable, rows: Sequence[Mapping[str, Any]] | None = None) -> int:
+        """Run a Core statement; the number of rows it touched."""
+        result = await self.conn.execute(statement, rows)
+        return int(result.rowcount)
+
+    async def all(self, statement: Executable) -> Sequence[Row[Any]]:
+        return (await self.conn.execute(statement)).all()
+
+    async def one(self, statement: Executable) -> Row[Any] | None:
+        """The first row, or None."""
+        return (await self.conn.execute(statement)).first()
+
+    async def scalar(self, statement: Executable) -> Any:
+        return (await self.conn.execute(statement)).scalar()
+
+    def put(self, table: Table, row: Mapping[str, Any], *, newer: str | None = None) -> None:
+        """Write `row` when the transaction ends, with all others of its table in one statement.
+
+        A row whose primary key is there already stays as it is; with `newer`, it is replaced when that column grew.
+        Within one transaction a table is always put to with the same columns and the same `newer`.
+        """
+        self._puts.setdefault(table, []).append(dict(row))
+        self._newer[table] = newer
+
+    # -- facts ----------------------------------------------------------------------------------------------------
+
+    def emit(self, fact: Fact, *, sequence: int, policy_version: str | None = None) -> str:
+        """Put a letter in the outbox; its event id. Call it after the aggregate's row was locked or inserted.
+
+        `sequence` is the aggregate's version after this change. Raises Invalid when the letter is too large to travel.
+        """
+        if fact.owner != self.service:
+            raise RuntimeError(f"{fact.type} is {fact.owner}'s to say, not {self.service}'s")
+        event_id = self._event_id()
+        event = Event(
+            id=event_id,
+            source=f"daymark/{self.service}",
+            type=fact.type,
+            time=self.now,
+            key=fact.key,
+            sequence=sequence,
+            actor=self.actor,
+            data=fact,
+            policy_version=policy_version,
+            cause=self.cause,
+            traceparent=current_traceparent(),
+        )
+        value, headers = to_wire(event)
+        if len(value) > MAX_LETTER_BYTES:
+            raise Invalid(f"{fact.type} would be {len(value)} bytes; a fact holds at most {MAX_LETTER_BYTES}.")
+        self.post(fact.topic, fact.key, value, headers, event_id)
+        self.event_ids.append(event_id)
+        return event_id
+
+    def post(self, topic: str, key: str, value: bytes, headers: Iterable[tuple[str, bytes]], event_id: str) -> None:
+        """A letter as bytes, for what is not a fact of ours (dead letters)."""
+        lane = zlib.crc32(f"{topic}|{key}".encode()) % LANES
+        wire = orjson.dumps([[name, raw.decode("latin-1")] for name, raw in headers]).decode()
+        self._letters.append((event_id, lane, topic, key, value, wire))
+
+    def _event_id(self) -> str:
+        if self.id_seed is None:
+            return str(uuid.uuid4())
+        self._ordinal += 1
+        return str(uuid.uuid5(_EVENTS, f"{self.id_seed}|{self._ordinal}"))
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    def schedule(
+        self,
+        job: Callable[..., Any] | str,
+        subject: str,
+        due_at: datetime | None = None,
+        *,
+        revision: int = 0,
+        payload: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Make, or move, the one appointment of (job, subject); due now when no time is given."""
+        name = job if isinstance(job, str) else job.__name__
+        self._agenda[name, subject] = {
+            "revision": revision,
+            "due_at": due_at or self.now,
+            "payload": dumps(payload or {}).decode(),
+        }
+
+    def cancel(self, job: Callable[..., Any] | str, subject: str) -> None:
+        self._agenda[job if isinstance(job, str) else job.__name__, subject] = None
+
+    # -- the record -----------------------------------------------------------------------------------------------
+
+    def audit(
+        self,
+        object: str,
+        *,
+        action: str | None = None,
+        revision: int | None = None,
+        evidence: Sequence[str] = (),
+        policy_version: str | None = None,
+        product: str | None = None,
+        **detail: Any,
+    ) -> None:
+        """Who did what on which evidence. Every command writes one; `action` defaults to what `may` judged."""
+        self._audits.append(
+            {
+                "action": action or self.action or "unnamed",
+                "object": object,
+                "revision": revision,
+                "product_id": product or self._product,
+                "evidence": list(evidence),
+                "policy_version": policy_version,
+                "refused": False,
+                "reason": None,
+                "detail": dumps(detail).decode(),
+            }
+        )
+
+    def answer(self, status: int, body: Any, **headers: str) -> Answer:
+        """The answer to give once this has committed; kept with the inbox row, so that a repeat gets it again."""
+        named = [(name.replace("_", "-"), value) for name, value in headers.items()]
+        if self.event_ids:
+            named.append(("daymark-events", ",".join(self.event_ids)))
+        self._answer = Answer(status, body if isinstance(body, bytes) else dumps(body), tuple(named))
+        return self._answer
+
+    # -- leaving --------------------------------------------------------------------------------------------------
+
+    async def flush(self) -> None:
+        """Write what was buffered: one statement a table of `put`, one for all the plumbing."""
+        for table, rows in self._puts.items():
+            await self._write(table, rows, self._newer[table])
+        self._puts.clear()
+        await self._flush_plumbing()
+
+    async def _write(self, table: Table, rows: list[dict[str, Any]], newer: str | None) -> None:
+        keys = [column.name for column in table.primary_key]
+        if newer:
+            best: dict[tuple[Any, ...], dict[str, Any]] = {}
+            for row in rows:
+                at = tuple(row[name] for name in keys)
+                if at not in best or row[newer] > best[at][newer]:
+                    best[at] = row
+            rows = list(best.values())
+        names = list(rows[0])
+        columns = ", ".join(f'"{name}"' for name in names)
+        full = f'"{self.schema}"."{table.name}"'
+        conflict = "DO NOTHING"
+        if newer:
+            sets = ", ".join(f'"{name}" = excluded."{name}"' for name in names if name not in keys)
+            held = ", ".join(f'"{name}"' for name in keys)
+            conflict = f'({held}) DO UPDATE SET {sets} WHERE t."{newer}" < excluded."{newer}"'
+        # Names come from our own table declarations, values only from the parameter.
+        await self.raw.execute(
+            f"INSERT INTO {full} AS t ({columns}) SELECT {columns} "  # noqa: S608
+            f"FROM json_populate_recordset(NULL::{full}, $1::json) ON CONFLICT {conflict}",
+            dumps([{name: _plain(value) for name, value in row.items()} for row in rows]).decode(),
+        )
+
+    async def _flush_plumbing(self) -> None:
+        parts: list[str] = []
+        values: list[Any] = []
+
+        def parameter(value: Any, kind: str) -> str:
+            values.append(value)
+            return f"${len(values)}::{kind}"
+
+        # A parameter that no part names would have no type: so the time joins in only where it is needed.
+        def now() -> str:
+            return parameter(self.now, "timestamptz")
+
+        if self._letters:
+            event_ids, lanes, topics, keys, bodies, headers = (list(column) for column in zip(*self._letters, strict=True))
+            unnested = ", ".join(
+                (
+                    parameter(event_ids, "text[]"),
+                    parameter(lanes, "int2[]"),
+                    parameter(topics, "text[]"),
+                    parameter(keys, "text[]"),
+                    parameter(bodies, "bytea[]"),
+                    parameter(headers, "jsonb[]"),
+                )
+            )
+            parts.append(
+                "INSERT INTO outbox (event_id, lane, topic, key, value, headers, created_at)"
+                f" SELECT e, l, t, k, v, h, {now()} FROM unnest({unnested}) WITH ORDINALITY AS u(e, l, t, k, v, h, n)"
+                " ORDER BY n ON CONFLICT (event_id) DO NOTHING"
+            )
+        if self._audits:
+            rows = parameter(orjson.dumps(self._audits).decode(), "json")
+            parts.append(
+                "INSERT INTO audit (at, actor, action, object, revision, product_id, evidence, policy_version, cause,"
+                f" refused, reason, detail) SELECT {now()}, {parameter(self.actor, 'text')}, action, object, revision,"
+                f" product_id, evidence, policy_version, {parameter(self.cause, 'text')}, refused, reason,"
+                f" (detail #>> '{{}}')::jsonb FROM json_populate_recordset(NULL::audit, {rows})"
+            )
+        made = {at: entry for at, entry in self._agenda.items() if entry is not None}
+        if made:
+            unnested = ", ".join(
+                (
+                    parameter([job for job, _ in made], "text[]"),
+                    parameter([subject for _, subject in made], "text[]"),
+                    parameter([entry["revision"] for entry in made.values()], "int4[]"),
+                    parameter([entry["due_at"] for entry in made.values()], "timestamptz[]"),
+                    parameter([entry["payload"] for entry in made.values()], "jsonb[]"),
+                )
+            )
+            parts.append(
+                "INSERT INTO agenda (job, subject, revision, due_at, next_at, payload)"
+                f" SELECT j, s, r, d, d, p FROM unnest({unnested}) AS u(j, s, r, d, p)"
+                " ON CONFLICT (job, subject) DO UPDATE SET revision = excluded.revision, due_at = excluded.due_at,"
+                " next_at = excluded.next_at, payload = excluded.payload, attempts = 0, token = NULL,"
+                " lease_until = NULL, last_error = NULL"
+            )
+        gone = [at for at, entry in self._agenda.items() if entry is None]
+        if self.appointment is not None:
+            held = (self.appointment.job, self.appointment.subject)
+            if held not in self._agenda:
+                gone.append(held)  # kept: the job was done
+        if gone:
+            pairs = f"{parameter([job for job, _ in gone], 'text[]')}, {parameter([s for _, s in gone], 'text[]')}"
+            parts.append(f"DELETE FROM agenda USING unnest({pairs}) AS u(j, s) WHERE job = j AND subject = s")
+        if self.once is not None and self._answer is not None:
+            scope, key = parameter(self.once[0], "text"), parameter(self.once[1], "text")
+            headers_json = parameter(orjson.dumps(self._answer.headers).decode(), "jsonb")
+            parts.append(
+                f"UPDATE inbox SET status = {parameter(self._answer.status, 'int2')}, headers = {headers_json},"
+                f" body = {parameter(self._answer.body, 'bytea')} WHERE scope = {scope} AND id = {key}"
+            )
+        wrote = bool(parts)
+        self._letters.clear(), self._audits.clear(), self._agenda.clear()
+        if not wrote:
+            return
+        *before, last = parts
+        clause = ", ".join(f"p{number} AS ({part})" for number, part in enumerate(before))
+        await self.raw.execute(f"WITH {clause} {last}" if before else last, *values)
+
+
+def _plain(value: Any) -> Any:
+    """What PostgreSQL's json_populate_recordset reads as a column's value; bytes in bytea's own hex form."""
+    return "\\x" + value.hex() if isinstance(value, bytes) else value
