@@ -83,6 +83,10 @@ class SendUnknown(Exception):
     """A send failed, timed out or was cancelled: its letters may or may not lie on the bus. Abandon the publisher."""
 
 
+class BusBroken(Exception):
+    """The client was rebuilt three times and still hears nothing: let the supervisor start the process anew."""
+
+
 class PositionLost(Exception):
     """The position in the hearer's database is outside what the bus still keeps: a person must decide."""
 

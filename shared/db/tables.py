@@ -24,7 +24,7 @@ Moment = DateTime(timezone=True)
 
 
 def plumbing(metadata: MetaData) -> None:
-    """Declare inbox, outbox, lanes, agenda, audit, positions, parked, dead and policies in `metadata`'s schema."""
+    """Declare inbox, outbox, lanes, agenda, audit, positions, parked, dead, heartbeats and policies in `metadata`'s schema."""
     # Once: the first row of every transaction. `status` is null only inside the transaction that writes it.
     Table(
         "inbox",
@@ -36,6 +36,7 @@ def plumbing(metadata: MetaData) -> None:
         Column("headers", JSONB),
         Column("body", LargeBinary),
         Column("at", Moment, nullable=False),
+        Index("inbox_id", "id"),
     )
     Table(
         "outbox",
@@ -123,6 +124,14 @@ def plumbing(metadata: MetaData) -> None:
         Column("at", Moment, nullable=False),
         Column("replayed_at", Moment),
         Index("dead_place", "topic", "partition", "position", unique=True),
+    )
+    # How far each service said it had spoken: see shared/freshness.py.
+    Table(
+        "heartbeats",
+        metadata,
+        Column("service", Text, primary_key=True),
+        Column("as_of", Moment, primary_key=True),
+        Column("ends", JSONB, nullable=False),
     )
     # Every version of every policy heard: a fact is judged under the version it names, never under another.
     Table(

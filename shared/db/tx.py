@@ -62,6 +62,7 @@ class Tx:
     once: tuple[str, str] | None = None  #: (scope, id) of the inbox row of a command
     id_seed: str | None = None  #: letters' ids are UUIDv5 of this and an ordinal; random without
     appointment: Appointment | None = None
+    keep_appointment: bool = False  #: the job goes on in another transaction under the same appointment
     event_ids: list[str] = field(default_factory=list)
     action: str | None = None
     refused_object: str = ""
@@ -304,7 +305,7 @@ class Tx:
                 " lease_until = NULL, last_error = NULL"
             )
         gone = [at for at, entry in self._agenda.items() if entry is None]
-        if self.appointment is not None:
+        if self.appointment is not None and not self.keep_appointment:
             held = (self.appointment.job, self.appointment.subject)
             if held not in self._agenda:
                 gone.append(held)  # kept: the job was done

@@ -1,0 +1,159 @@
+"""The agenda: jobs that are due, claimed under a lease, run, and done exactly once.
+
+An appointment is a row, so it survives everything; late after an outage, never dropped. A job does its slow work first
+and then opens its one transaction with the appointment, which checks that it is still the current one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import orjson
+import structlog
+
+from shared.db import Appointment, Database, StaleAppointment
+from shared.errors import DaymarkError
+from shared.telemetry import Telemetry
+
+_log = structlog.get_logger(__name__)
+D = TypeVar("D")
+Job = Callable[[D, Appointment], Awaitable[None]]
+
+_POLL_S = 0.5
+_AT_ONCE = 8  #: jobs of one process at the same time
+LEASE_S = 15.0  #: a killed worker's appointments are taken over after this; a live one renews
+_RENEW_S = 5.0
+_SHUTDOWN_S = 5.0
+
+# Due by the process's clock, leased by the real one. `next_at <= daymark_now()` is an index condition (STABLE).
+CLAIM = (
+    "WITH due AS (SELECT job, subject FROM agenda WHERE next_at <= daymark_now()"
+    " AND (lease_until IS NULL OR lease_until < daymark_tick()) AND job = ANY($3::text[])"
+    " ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED)"
+    " UPDATE agenda a SET token = gen_random_uuid(), lease_until = daymark_tick() + make_interval(secs => $2),"
+    " attempts = attempts + 1 FROM due WHERE a.job = due.job AND a.subject = due.subject"
+    " RETURNING a.job, a.subject, a.revision, a.due_at, a.payload, a.attempts, a.token"
+)
+# Back-off with jitter: 0.5 s, 1 s, 2 s ... at most 5 minutes. `due_at` stays what was promised.
+_RETRY = (
+    "UPDATE agenda SET next_at = daymark_now() + make_interval(secs => least(300, 0.5 * 2 ^ least(attempts - 1, 12)) * $4),"
+    " token = NULL, lease_until = NULL, last_error = $5 WHERE job = $1 AND subject = $2 AND token = $3"
+)
+
+
+class Worker:
+    """One worker of one service. `deps` is handed to every job."""
+
+    def __init__(self, db: Database, jobs: Mapping[str, Job[Any]], deps: Any, telemetry: Telemetry) -> None:
+        self._db, self._jobs, self._deps, self._telemetry = db, dict(jobs), deps, telemetry
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """For ever; ends only by cancellation, giving running jobs a few seconds (their leases run out otherwise)."""
+        wake, failures = self._db.on_commit(), 0
+        try:
+            while True:
+                wake.clear()
+                try:
+                    room = _AT_ONCE - len(self._running)
+                    claimed = await self.claim(room) if room else []
+                    failures = 0
+                except (DaymarkError, OSError) as error:
+                    failures += 1
+                    _log.warning("agenda waits", error=str(error), failures=failures)
+                    await asyncio.sleep(min(5.0, 0.2 * 2 ** min(failures, 5)))
+                    continue
+                for appointment in claimed:
+                    task = asyncio.create_task(self.do(appointment))
+                    self._running.add(task)
+                    task.add_done_callback(self._running.discard)
+                if claimed and len(self._running) < _AT_ONCE:
+                    continue
+                waiting = [asyncio.ensure_future(wake.wait()), *self._running]
+                await asyncio.wait(waiting, timeout=_POLL_S, return_when=asyncio.FIRST_COMPLETED)
+                waiting[0].cancel()
+        finally:
+            if self._running:
+                await asyncio.wait(self._running, timeout=_SHUTDOWN_S)
+            for task in self._running:
+                task.cancel()
+
+    async def drain(self) -> int:
+        """Run what is due, and what falls due by it, until nothing is; how many runs. For tests and tools."""
+        runs = 0
+        while claimed := await self.claim(_AT_ONCE):
+            await asyncio.gather(*(self.do(appointment) for appointment in claimed))
+            runs += len(claimed)
+        return runs
+
+    async def claim(self, limit: int) -> Sequence[Appointment]:
+        """Take due appointments of jobs that this code knows (an older replica leaves newer jobs alone)."""
+        from shared.db.database import translated
+
+        try:
+            async with self._db.connection() as (_, raw):
+                rows = await raw.fetch(CLAIM, limit, LEASE_S, list(self._jobs))
+        except Exception as error:
+            raise translated(error) from error
+        return [
+            Appointment(
+                row["job"], row["subject"], row["revision"], row["due_at"], orjson.loads(row["payload"]),
+                row["attempts"], row["token"],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    async def do(self, appointment: Appointment) -> None:
+        """Run one claimed appointment. Never raises: what fails is tried again, with its error on the row."""
+        renewing = asyncio.create_task(self._renew(appointment))
+        result = "done"
+        try:
+            with self._telemetry.span(f"job {appointment.job}", kind="internal"):
+                await self._jobs[appointment.job](self._deps, appointment)
+            if await self._is_held(appointment):
+                raise RuntimeError(f"{appointment.job} ended without its transaction")
+        except StaleAppointment:
+            result = "stale"
+        except Exception as error:
+            result = "retried"
+            _log.warning(
+                "job will be tried again",
+                job=appointment.job, subject=appointment.subject, attempts=appointment.attempts, error=str(error),
+                exc_info=not isinstance(error, DaymarkError),
+            )  # fmt: skip
+            with suppress(Exception):  # the lease runs out by itself when even this cannot be written
+                await self._retry(appointment, f"{type(error).__name__}: {error}")
+        finally:
+            renewing.cancel()
+        self._telemetry.count("daymark_jobs_total", 1, job=appointment.job, result=result)
+
+    async def _is_held(self, appointment: Appointment) -> bool:
+        async with self._db.connection() as (_, raw):
+            return bool(
+                await raw.fetchval(
+                    "SELECT 1 FROM agenda WHERE job = $1 AND subject = $2 AND token = $3",
+                    appointment.job, appointment.subject, appointment.token,
+                )
+            )  # fmt: skip
+
+    async def _retry(self, appointment: Appointment, error: str) -> None:
+        jitter = random.uniform(0.7, 1.3)  # noqa: S311 (not a secret)
+        async with self._db.connection() as (_, raw):
+            await raw.execute(
+                _RETRY, appointment.job, appointment.subject, appointment.token, jitter, error[:1000].replace("\0", "")
+            )
+
+    async def _renew(self, appointment: Appointment) -> None:
+        while True:
+            await asyncio.sleep(_RENEW_S)
+            with suppress(Exception):
+                async with self._db.connection() as (_, raw):
+                    await raw.execute(
+                        "UPDATE agenda SET lease_until = daymark_tick() + make_interval(secs => $4)"
+                        " WHERE job = $1 AND subject = $2 AND token = $3",
+                        appointment.job, appointment.subject, appointment.token, LEASE_S,
+                    )  # fmt: skip

@@ -1,0 +1,162 @@
+"""How far a service has spoken, and how far a read model has heard: what `as_of` on a page rests on.
+
+A service says: everything I committed before this database time lies on the bus below these offsets. A read model that
+has passed those offsets has heard that service up to that time. The minimum over services is its `as_of`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from os import getpid
+
+import orjson
+import structlog
+from pydantic import ValidationError
+
+from shared.bus import Bus, Letter, Publisher, Record
+from shared.contracts.heartbeats import TOPIC, Heartbeat
+from shared.db import Database, Tx
+from shared.settings import SERVICES
+from shared.telemetry import Telemetry
+from shared.topics import topics_of
+
+_log = structlog.get_logger(__name__)
+_KEPT = 60  #: heartbeats per service: minutes of lag at the usual pace
+
+# A transaction that began earlier may still write an earlier time, so the oldest open one bounds what is surely said.
+_SPOKEN_UNTIL = """
+SELECT least(
+    daymark_now(),
+    (SELECT min(created_at) FROM outbox WHERE sent_at IS NULL),
+    (SELECT min(xact_start) + (daymark_now() - daymark_tick()) FROM pg_stat_activity
+      WHERE application_name = $1 AND datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle')
+) - interval '1 microsecond'
+"""
+_GAUGES = """
+SELECT (SELECT count(*) FROM outbox WHERE sent_at IS NULL) AS unsent,
+       (SELECT coalesce(extract(epoch FROM daymark_now() - min(created_at)), 0)::float8
+          FROM outbox WHERE sent_at IS NULL) AS age_s,
+       (SELECT count(DISTINCT (topic, key)) FROM parked) AS parked,
+       (SELECT count(*) FROM dead WHERE replayed_at IS NULL) AS dead,
+       (SELECT count(*) FROM agenda WHERE next_at <= daymark_now()) AS due,
+       (SELECT count(*) FROM agenda WHERE due_at <= daymark_now() - interval '1 minute') AS overdue
+"""
+
+
+class Heart:
+    """Says the heartbeat of one service, and measures its plumbing at the same pace."""
+
+    def __init__(self, db: Database, bus: Bus, telemetry: Telemetry, *, every_s: float) -> None:
+        self._db, self._bus, self._telemetry, self._every_s = db, bus, telemetry, every_s
+        self._publisher: Publisher | None = None
+        self._replica = f"{socket.gethostname()}-{getpid()}"
+
+    async def run(self) -> None:
+        """For ever; a beat that fails is logged and the next one is tried."""
+        try:
+            while True:
+                try:
+                    await self.beat()
+                except Exception as error:  # whatever it is, the next beat says how far we are
+                    _log.warning("heartbeat missed", error=repr(error))
+                    await self._let_go()
+                await asyncio.sleep(self._every_s)
+        finally:
+            await self._let_go()
+
+    async def beat(self) -> None:
+        async with self._db.connection() as (_, raw):
+            until: datetime = await raw.fetchval(_SPOKEN_UNTIL, f"daymark-{self._db.service}")
+            gauges = await raw.fetchrow(_GAUGES)
+        # Asked after the time was read: whatever was said before it lies below these.
+        ends: dict[str, dict[int, int]] = {}
+        for tp, end in (await self._bus.ends(topics_of(self._db.service))).items():
+            ends.setdefault(tp.topic, {})[tp.partition] = end
+        beat = Heartbeat(service=self._db.service, replica=self._replica, as_of=until.astimezone(UTC), ends=ends)  # type: ignore[arg-type]
+        if self._publisher is None:
+            self._publisher = await self._bus.publisher()
+        await self._publisher.publish([Letter(TOPIC, self._db.service, beat.model_dump_json().encode())])
+        for name, value in (
+            ("daymark_outbox_unsent", gauges["unsent"]),
+            ("daymark_outbox_age_seconds", gauges["age_s"]),
+            ("daymark_parked_keys", gauges["parked"]),
+            ("daymark_dead_letters", gauges["dead"]),
+            ("daymark_timers_due", gauges["due"]),
+            ("daymark_timers_overdue", gauges["overdue"]),
+        ):
+            self._telemetry.gauge(name, float(value))
+
+    async def _let_go(self) -> None:
+        publisher, self._publisher = self._publisher, None
+        if publisher is not None:
+            await publisher.abandon()
+
+
+async def on_heartbeat(tx: Tx, record: Record) -> None:
+    """Keep a heartbeat in the hearer's schema. One that cannot be read is passed over: it only makes us look older."""
+    try:
+        beat = Heartbeat.model_validate_json(record.value or b"")
+    except ValidationError:
+        return
+    await tx.raw.execute(
+        "INSERT INTO heartbeats (service, as_of, ends) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        beat.service,
+        beat.as_of,
+        orjson.dumps(beat.ends, option=orjson.OPT_NON_STR_KEYS).decode(),
+    )
+    await tx.raw.execute(
+        "DELETE FROM heartbeats WHERE service = $1 AND as_of <"
+        " (SELECT as_of FROM heartbeats WHERE service = $1 ORDER BY as_of DESC OFFSET $2 LIMIT 1)",
+        beat.service,
+        _KEPT,
+    )
+
+
+async def as_of(tx: Tx, services: Sequence[str] = SERVICES) -> datetime | None:
+    """The database time up to which this schema has heard all of `services`; None while one was never heard."""
+    positions = {
+        (row["topic"], row["partition"]): row["next_offset"] or 0
+        for row in await tx.raw.fetch("SELECT topic, partition, next_offset FROM positions")
+    }
+    newest: dict[str, datetime] = {}
+    for row in await tx.raw.fetch("SELECT service, as_of, ends FROM heartbeats ORDER BY as_of DESC"):
+        if row["service"] in newest:
+            continue
+        ends = orjson.loads(row["ends"])
+        if all(
+            end <= positions.get((topic, int(partition)), 0)
+            for topic, partitions in ends.items()
+            for partition, end in partitions.items()
+        ):
+            newest[row["service"]] = row["as_of"]
+    if any(service not in newest for service in services):
+        return None
+    return min(newest[service] for service in services)
+
+
+async def blocked(tx: Tx, keys: Iterable[str]) -> list[str]:
+    """Sentences on letters of these keys that arrived and have no effect yet: parked, or dead and not replayed."""
+    wanted = list(keys)
+    rows = await tx.raw.fetch(
+        "SELECT 'parked' AS how, topic, key, min(reason) AS reason, count(*) AS n FROM parked"
+        " WHERE key = ANY($1::text[]) GROUP BY topic, key"
+        " UNION ALL SELECT 'dead', topic, convert_from(key, 'UTF8'), min(reason), count(*) FROM dead"
+        " WHERE replayed_at IS NULL AND key = ANY($2::bytea[]) GROUP BY topic, key",
+        wanted,
+        [key.encode() for key in wanted],
+    )
+    return [f"{row['n']} letter(s) of {row['key']} on {row['topic']} are {row['how']}: {row['reason']}" for row in rows]
+
+
+async def has_heard(tx: Tx, event_id: str) -> bool:
+    """Whether this service has taken in that event: heard, and not parked."""
+    return bool(
+        await tx.raw.fetchval(
+            "SELECT EXISTS (SELECT 1 FROM inbox WHERE scope LIKE 'bus:%' AND id = $1)"
+            " AND NOT EXISTS (SELECT 1 FROM parked WHERE event_id = $1)",
+            event_id,
+        )
+    )

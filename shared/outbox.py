@@ -1,0 +1,111 @@
+"""The relay: a lane's letters in order, batched, onto the bus; marked sent only when the bus said they are durable.
+
+A relay locks lane *rows*, never letters, so any number of relays keeps the order of each key. There is no cursor over
+ids: rows that are still being committed have lower ids than rows already seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import asyncpg
+import orjson
+import structlog
+
+from shared.bus import Bus, Letter, Publisher, SendUnknown
+from shared.clock import monotonic_s
+from shared.db import Database
+from shared.errors import DaymarkError
+from shared.telemetry import Telemetry
+
+_log = structlog.get_logger(__name__)
+
+_POLL_S = 0.5  #: alone enough; commits in this process wake the relay at once
+_BATCH = 1000
+_SEND_S = 8.0  #: a locked lane is let go within 10 s
+_KEEP = "7 days"  #: sent letters stay this long, so that they can be sent again if a broker lost them
+_SWEEP_EVERY_S = 600.0
+
+_LANES = (
+    "SELECT lane FROM lanes l WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.lane = l.lane AND o.sent_at IS NULL)"
+    " FOR UPDATE SKIP LOCKED"
+)
+_LETTERS = (
+    "SELECT id, topic, key, value, headers FROM outbox"
+    " WHERE lane = ANY($1::int2[]) AND sent_at IS NULL ORDER BY id LIMIT $2"
+)
+
+
+class Relay:
+    """One relay of one service."""
+
+    def __init__(self, db: Database, bus: Bus, telemetry: Telemetry) -> None:
+        self._db, self._bus, self._telemetry = db, bus, telemetry
+        self._publisher: Publisher | None = None
+        self._swept_s = monotonic_s()
+
+    async def run(self) -> None:
+        """For ever; every failure is logged, waited out and tried again. Ends only by cancellation."""
+        wake, failures = self._db.on_commit(), 0
+        try:
+            while True:
+                try:
+                    wake.clear()
+                    sent = await self.send_some()
+                    failures = 0
+                    if sent == 0:
+                        await self._sweep()
+                        try:
+                            await asyncio.wait_for(wake.wait(), _POLL_S)
+                        except TimeoutError:
+                            pass
+                except (SendUnknown, DaymarkError, asyncpg.PostgresError, OSError) as error:
+                    failures += 1
+                    _log.warning("relay waits", error=str(error), failures=failures)
+                    await self._abandon()
+                    await asyncio.sleep(min(10.0, 0.2 * 2 ** min(failures, 6)) * random.uniform(0.5, 1.0))  # noqa: S311
+        finally:
+            await self._abandon()
+
+    async def send_some(self) -> int:
+        """Send one batch from the lanes nobody else holds; how many letters. Raises SendUnknown: nothing was marked."""
+        async with self._db.connection() as (_, raw):
+            await raw.execute("BEGIN")
+            lanes = [row["lane"] for row in await raw.fetch(_LANES)]
+            rows = await raw.fetch(_LETTERS, lanes, _BATCH) if lanes else []
+            if rows:
+                if self._publisher is None:
+                    self._publisher = await self._bus.publisher()
+                with self._telemetry.span("outbox send", kind="producer"):
+                    async with asyncio.timeout(_SEND_S):
+                        await self._publisher.publish([_letter(row) for row in rows])
+                await raw.execute(
+                    "UPDATE outbox SET sent_at = daymark_now() WHERE id = ANY($1::int8[])", [row["id"] for row in rows]
+                )
+            await raw.execute("COMMIT")
+        if rows:
+            self._telemetry.count("daymark_letters_sent_total", len(rows))
+        return len(rows)
+
+    async def _abandon(self) -> None:
+        publisher, self._publisher = self._publisher, None
+        if publisher is not None:
+            await publisher.abandon()
+
+    async def _sweep(self) -> None:
+        if monotonic_s() - self._swept_s < _SWEEP_EVERY_S:
+            return
+        self._swept_s = monotonic_s()
+        async with self._db.connection() as (_, raw):
+            await raw.execute(
+                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox"
+                " WHERE sent_at IS NOT NULL AND sent_at < daymark_now() - $1::text::interval LIMIT 10000)",
+                _KEEP,
+            )
+
+
+def _letter(row: Any) -> Letter:
+    headers = tuple((name, value.encode("latin-1")) for name, value in orjson.loads(row["headers"]))
+    return Letter(row["topic"], row["key"], row["value"], headers)
