@@ -9,6 +9,7 @@ import pytest
 from tests.servers import kafka as kafka_server
 from tests.servers import postgres as postgres_server
 from tests.servers import prometheus as prometheus_server
+from tests.servers.directory import temporary
 from tests.servers.kafka import Broker
 from tests.servers.postgres import Databases
 
@@ -31,7 +32,7 @@ async def database(postgres: Databases) -> AsyncIterator[str]:
 @pytest.fixture
 def home() -> Iterator[Path]:
     """An empty directory for DAYMARK_HOME, which the embedded server's account can enter also when we are root."""
-    with postgres_server.open_home() as path:
+    with temporary() as path:
         yield path
 
 

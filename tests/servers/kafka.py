@@ -7,7 +7,6 @@ import signal
 import socket
 import struct
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from deploy.local import leash
 from tests.servers.absent import absent
+from tests.servers.directory import temporary
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "kafka" / "kafka.sh"
 IMAGE = "apache/kafka:4.3.1"
@@ -79,16 +79,15 @@ def own_broker() -> Iterator[Broker]:
     """A broker from `deploy/kafka` that a test may kill; data are gone afterwards."""
     if not shutil.which("java") or not shutil.which("mvn"):
         absent("Apache Kafka", REMEDY)
-    directory = Path(tempfile.mkdtemp(prefix="daymark-kafka-"))
     # Fetched here, not by the leashed script: if that were killed half-way, Maven would go on alone.
     subprocess.run([SCRIPT, "jars"], check=True, stdout=subprocess.DEVNULL, timeout=600)
-    broker = Broker(directory)
-    try:
-        broker.start()
-        yield broker
-    finally:
-        broker.kill()
-        shutil.rmtree(directory)
+    with temporary() as directory:
+        broker = Broker(directory)
+        try:
+            broker.start()
+            yield broker
+        finally:
+            broker.kill()
 
 
 def _docker_answers() -> bool:

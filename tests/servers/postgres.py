@@ -1,20 +1,13 @@
 """One embedded PostgreSQL for a whole run, and a database of its own for each test."""
 
-import fcntl
-import os
-import shutil
-import tempfile
-import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import asyncpg
 
 from deploy.local.postgres import Postgres
-
-PREFIX = "daymark-test-"
+from tests.servers.directory import temporary
 
 
 class Databases:
@@ -61,35 +54,9 @@ class Databases:
 @contextmanager
 def embedded() -> Iterator[Databases]:
     """A server over a directory that is gone afterwards, with settings for data that nobody will miss."""
-    with open_home() as home:
+    with temporary() as home:
         server = Postgres(home, fsync=False)
         try:
             yield Databases(server.start())
         finally:
             server.stop()
-
-
-@contextmanager
-def open_home() -> Iterator[Path]:
-    """An empty directory that the account of an embedded server may enter, as it may not enter pytest's `tmp_path`."""
-    _sweep()
-    home = Path(tempfile.mkdtemp(prefix=PREFIX))
-    home.chmod(0o711)
-    try:
-        yield home
-    finally:
-        give_up_at = time.monotonic() + 15
-        while home.exists() and time.monotonic() < give_up_at:  # a server whose owner was killed may still be leaving
-            shutil.rmtree(home, ignore_errors=True)
-            time.sleep(0.05)
-
-
-def _sweep() -> None:
-    """Remove what runs that were killed have left: older than an hour, and no living process holds it."""
-    for old in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError):
-            if old.stat().st_uid != os.geteuid() or old.stat().st_mtime > time.time() - 3600:
-                continue
-            with (old / "postgres.lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(old)

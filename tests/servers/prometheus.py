@@ -1,11 +1,9 @@
 """A real Prometheus with back-filled samples."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +13,7 @@ from pathlib import Path
 
 from deploy.local import leash
 from tests.servers.absent import program
+from tests.servers.directory import temporary
 
 REMEDY = "install Prometheus (Debian: apt-get install prometheus)"
 READY_S = 30
@@ -27,8 +26,7 @@ def serving(openmetrics: str) -> Iterator[str]:
     `openmetrics` is OpenMetrics text with a time (s) on each line, ended by `# EOF`; the past may be long.
     """
     promtool, prometheus = program("promtool", REMEDY), program("prometheus", REMEDY)
-    directory = Path(tempfile.mkdtemp(prefix="daymark-prometheus-"))
-    try:
+    with temporary() as directory:
         (directory / "samples").write_text(openmetrics)
         (directory / "prometheus.yml").write_text("scrape_configs: []\n")
         made = subprocess.run(
@@ -56,8 +54,6 @@ def serving(openmetrics: str) -> Iterator[str]:
         finally:
             server.kill()  # nothing in it is worth an orderly end
             server.wait()
-    finally:
-        shutil.rmtree(directory)
 
 
 def _await_ready(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
