@@ -64,6 +64,9 @@ def prometheus(tmp_path: Path) -> Iterator[Callable[[str], str]]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All tests on the shared broker go to one worker (`--dist loadgroup`): a second one costs more than it saves."""
+    chaos = Path(__file__).parent / "chaos"
     for item in items:
+        if chaos in item.path.parents:
+            item.add_marker(pytest.mark.chaos)
         if "kafka" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("kafka"))

@@ -2,12 +2,12 @@
 # A single-node Apache Kafka on loopback, for machines with Java 17 and Maven but no Docker.
 #
 #   kafka.sh start DIR [PORT]   in the background; prints HOST:PORT once it answers. Again over the same DIR = the same data
-#   kafka.sh run   DIR [PORT]   the same in the foreground, as this very process: who started it can wait for it and end it
+#   kafka.sh run   DIR [PORT]   the same in the foreground, as this very process: its pid, its end, its log are the caller's
 #   kafka.sh stop  DIR          ask it to end, and wait
 #   kafka.sh kill  DIR          kill -9
 #   kafka.sh jars               only fetch the jars, print where they are
 #
-# DIR holds data, kafka.log, kafka.pid and server.properties; PORT (9092) is for clients, PORT + 1 for the controller.
+# DIR holds data, kafka.log, kafka.pid, server.properties; PORT (9092) is for clients, PORT + 1 for the controller.
 # The jars are fetched once into $DAYMARK_KAFKA_JARS (the user's cache directory unless set) and shared by all.
 set -euo pipefail
 
@@ -107,7 +107,11 @@ esac
 case $verb in
 jars) jars ;;
 run)
+  ! pid >/dev/null || die "already runs over $dir"
+  ! answers "$port" || die "port $port is taken by another program"
   prepare "$port"
+  echo $$ >"$dir/kafka.pid"
+  (until answers "$port"; do kill -0 $$ 2>/dev/null || exit; sleep 0.1; done; echo "127.0.0.1:$port") &
   serve
   ;;
 start)
