@@ -248,7 +248,9 @@ class Consumer:
             await self._advance(tx, position, generations)
             await self._bury(tx, one.record, reason or "unreadable")
 
-    async def _park_alone(self, one: _Heard, position: Mapping[TP, int], generations: Mapping[TP, int], why: str) -> None:
+    async def _park_alone(
+        self, one: _Heard, position: Mapping[TP, int], generations: Mapping[TP, int], why: str
+    ) -> None:
         assert one.event is not None
         async with self._db.house() as tx:
             await self._advance(tx, position, generations)
@@ -298,7 +300,7 @@ class Consumer:
         counted = {"parked": "DISTINCT (topic, key)", "dead": "*"}[table]
         moment = {"parked": "parked_at", "dead": "at"}[table]
         found = await tx.raw.fetchval(
-            f"SELECT count({counted}) FROM {table} WHERE {moment} > $1 - interval '{_LIMIT_WINDOW}'",  # noqa: S608
+            f"SELECT count({counted}) FROM {table} WHERE {moment} > $1 - interval '{_LIMIT_WINDOW}'",
             tx.now,
         )
         if found > limit:
@@ -345,6 +347,8 @@ def _reached(heard: Iterable[_Heard]) -> dict[TP, int]:
 
 
 def _headers_json(record: Record) -> str:
-    return orjson.dumps([[name, (value or b"").decode("latin-1")] for name, value in record.headers]).decode().replace(
-        "\\u0000", "\\ufffd"
+    return (
+        orjson.dumps([[name, (value or b"").decode("latin-1")] for name, value in record.headers])
+        .decode()
+        .replace("\\u0000", "\\ufffd")
     )

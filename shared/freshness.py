@@ -75,7 +75,7 @@ class Heart:
         ends: dict[str, dict[int, int]] = {}
         for tp, end in (await self._bus.ends(topics_of(self._db.service))).items():
             ends.setdefault(tp.topic, {})[tp.partition] = end
-        beat = Heartbeat(service=self._db.service, replica=self._replica, as_of=until.astimezone(UTC), ends=ends)  # type: ignore[arg-type]
+        beat = Heartbeat(service=self._db.service, replica=self._replica, as_of=until.astimezone(UTC), ends=ends)
         if self._publisher is None:
             self._publisher = await self._bus.publisher()
         await self._publisher.publish([Letter(TOPIC, self._db.service, beat.model_dump_json().encode())])
@@ -155,8 +155,9 @@ async def has_heard(tx: Tx, event_id: str) -> bool:
     """Whether this service has taken in that event: heard, and not parked."""
     return bool(
         await tx.raw.fetchval(
-            "SELECT EXISTS (SELECT 1 FROM inbox WHERE scope LIKE 'bus:%' AND id = $1)"
+            "SELECT EXISTS (SELECT 1 FROM inbox WHERE scope = ANY($2::text[]) AND id = $1)"
             " AND NOT EXISTS (SELECT 1 FROM parked WHERE event_id = $1)",
             event_id,
+            [f"bus:{tx.service}:daymark/{service}" for service in SERVICES],
         )
     )

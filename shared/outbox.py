@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -57,10 +58,8 @@ class Relay:
                     failures = 0
                     if sent == 0:
                         await self._sweep()
-                        try:
+                        with suppress(TimeoutError):
                             await asyncio.wait_for(wake.wait(), _POLL_S)
-                        except TimeoutError:
-                            pass
                 except (SendUnknown, DaymarkError, asyncpg.PostgresError, OSError) as error:
                     failures += 1
                     _log.warning("relay waits", error=str(error), failures=failures)

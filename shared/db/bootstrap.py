@@ -5,6 +5,8 @@ Everything here is idempotent. Only a database that is *new* can be made movable
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import asyncpg
 
 from shared.db.tables import LANES
@@ -119,10 +121,8 @@ async def prepare(admin: asyncpg.Connection, *, movable: bool = False, behind_s:
             for role in (f"{service}_owner", service):
                 if not await admin.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
                     # Roles are the server's, not the database's: another database's upgrade may make it first.
-                    try:
+                    with suppress(asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
                         await admin.execute(f'CREATE ROLE "{role}" NOLOGIN')
-                    except (asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
-                        pass
             await admin.execute(
                 f'GRANT "{service}_owner", "{service}" TO CURRENT_USER;'
                 f'CREATE SCHEMA IF NOT EXISTS "{service}" AUTHORIZATION "{service}_owner";'
@@ -130,7 +130,9 @@ async def prepare(admin: asyncpg.Connection, *, movable: bool = False, behind_s:
                 f'GRANT SELECT ON ALL TABLES IN SCHEMA access TO "{service}";'
                 f'GRANT pg_read_all_stats TO "{service}";'  # how old its oldest open transaction is: freshness
             )
-        await admin.execute("GRANT EXECUTE ON FUNCTION access.sign_in(bytea, bytea, text), access.sign_out(bytea) TO reviewer")
+        await admin.execute(
+            "GRANT EXECUTE ON FUNCTION access.sign_in(bytea, bytea, text), access.sign_out(bytea) TO reviewer"
+        )
     finally:
         await admin.execute("SELECT pg_advisory_unlock(hashtext('daymark upgrade'))")
 
@@ -142,7 +144,7 @@ async def settle(admin: asyncpg.Connection, service: str) -> None:
         f'GRANT USAGE ON ALL SEQUENCES IN SCHEMA "{service}" TO "{service}";'
         # The record is written and read; nobody at runtime can change or remove a row of it.
         f'REVOKE UPDATE, DELETE, TRUNCATE ON "{service}".audit FROM "{service}";'
-        f'INSERT INTO "{service}".lanes SELECT generate_series(0, {LANES - 1}) ON CONFLICT DO NOTHING;'  # noqa: S608
+        f'INSERT INTO "{service}".lanes SELECT generate_series(0, {LANES - 1}) ON CONFLICT DO NOTHING;'
     )
 
 

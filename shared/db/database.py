@@ -38,10 +38,10 @@ _WHO = (
     " WHERE k.hash = $1 AND k.kind IN ('key', 'session') AND k.revoked_at IS NULL AND NOT p.is_disabled"
     " AND (k.expires_at IS NULL OR k.expires_at > daymark_now())"
 )
-_OPEN_READ = f"SELECT daymark_now() AS now, w.* FROM ({_WHO}) w"  # noqa: S608 (no value in it)
+_OPEN_READ = f"SELECT daymark_now() AS now, w.* FROM ({_WHO}) w"
 # The inbox row is written first: a concurrent twin waits here on the unique index, then finds the first answer.
 _OPEN_ONCE = (
-    f"WITH w AS ({_WHO}), fresh AS ("  # noqa: S608
+    f"WITH w AS ({_WHO}), fresh AS ("
     "INSERT INTO inbox (scope, id, digest, at)"
     " SELECT 'http:' || w.issuer || '|' || w.subject || '|' || $2, $3, $4, daymark_now() FROM w"
     " ON CONFLICT DO NOTHING RETURNING 1)"
@@ -202,7 +202,9 @@ class Database:
         return tx
 
     async def _repeat(self, raw: asyncpg.Connection, once: tuple[str, str], digest: bytes) -> Exception:
-        first = await raw.fetchrow("SELECT digest, status, headers, body FROM inbox WHERE scope = $1 AND id = $2", *once)
+        first = await raw.fetchrow(
+            "SELECT digest, status, headers, body FROM inbox WHERE scope = $1 AND id = $2", *once
+        )
         if first is None or first["status"] is None:
             return Busy("A twin of this request is under way.", retry_after_s=1)
         if first["digest"] != digest:

@@ -36,7 +36,6 @@ def plumbing(metadata: MetaData) -> None:
         Column("headers", JSONB),
         Column("body", LargeBinary),
         Column("at", Moment, nullable=False),
-        Index("inbox_id", "id"),
     )
     Table(
         "outbox",

@@ -244,7 +244,7 @@ class Tx:
             conflict = f'({held}) DO UPDATE SET {sets} WHERE t."{newer}" < excluded."{newer}"'
         # Names come from our own table declarations, values only from the parameter.
         await self.raw.execute(
-            f"INSERT INTO {full} AS t ({columns}) SELECT {columns} "  # noqa: S608
+            f"INSERT INTO {full} AS t ({columns}) SELECT {columns} "
             f"FROM json_populate_recordset(NULL::{full}, $1::json) ON CONFLICT {conflict}",
             dumps([{name: _plain(value) for name, value in row.items()} for row in rows]).decode(),
         )
@@ -262,7 +262,9 @@ class Tx:
             return parameter(self.now, "timestamptz")
 
         if self._letters:
-            event_ids, lanes, topics, keys, bodies, headers = (list(column) for column in zip(*self._letters, strict=True))
+            event_ids, lanes, topics, keys, bodies, headers = (
+                list(column) for column in zip(*self._letters, strict=True)
+            )
             unnested = ", ".join(
                 (
                     parameter(event_ids, "text[]"),
@@ -320,7 +322,8 @@ class Tx:
                 f" body = {parameter(self._answer.body, 'bytea')} WHERE scope = {scope} AND id = {key}"
             )
         wrote = bool(parts)
-        self._letters.clear(), self._audits.clear(), self._agenda.clear()
+        for buffer in (self._letters, self._audits, self._agenda):
+            buffer.clear()
         if not wrote:
             return
         *before, last = parts

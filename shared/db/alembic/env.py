@@ -1,12 +1,14 @@
 """Alembic's environment, the same for every service: the caller gives connection, service and metadata."""
 
+from typing import Any
+
 from alembic import context
 
 attributes = context.config.attributes
 service = attributes["service"]
 
 
-def ours(_object, name, kind, _reflected, _compare_to):
+def ours(_object: Any, name: str | None, kind: str, _reflected: bool, _compare_to: Any) -> bool:
     return name != "alembic_version"
 
 

@@ -1,0 +1,179 @@
+"""A service, put together: doors in front, database and bus behind, and the four tasks that carry facts.
+
+Only each service's `app.py` calls this. The same function makes a service that runs alone (`uvicorn services.intake.app:app`,
+replicas at will) and one of the four in the one-process mode.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, FastAPI
+
+from shared.access import Rights
+from shared.agenda import Job, Worker
+from shared.bus import Bus, open_bus
+from shared.consumer import Consumer, RawStep, Step
+from shared.contracts import Fact
+from shared.contracts.heartbeats import TOPIC as HEARTBEATS
+from shared.db import Database
+from shared.doors import doors
+from shared.errors import DaymarkError
+from shared.freshness import Heart, on_heartbeat
+from shared.outbox import Relay
+from shared.settings import Settings
+from shared.telemetry import Telemetry
+
+_log = structlog.get_logger(__name__)
+
+VERSION = installed_version("daymark")
+_STOP_S = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a service's `deps` are made of."""
+
+    db: Database
+    bus: Bus
+    telemetry: Telemetry
+    settings: Settings
+
+
+MakeDeps = Callable[[Parts], AbstractAsyncContextManager[Any]]
+
+
+def service(
+    *,
+    name: str,
+    card: str,
+    routers: Sequence[APIRouter],
+    rights: Rights,
+    on: Mapping[type[Fact], Step],
+    jobs: Mapping[str, Job[Any]],
+    deps: MakeDeps,
+    raw: Mapping[str, RawStep] | None = None,
+    hears_heartbeats: bool = False,
+    uploads: Mapping[str, int] | None = None,
+    settings: Settings | None = None,
+) -> FastAPI:
+    """The ASGI application of one service; connections and tasks begin with its lifespan.
+
+    `uploads`: path -> bytes, where a body may be larger than elsewhere. `hears_heartbeats`: for read models that say `as_of`.
+    """
+    settings = settings or Settings()
+    telemetry = Telemetry(name, version=VERSION, otlp_endpoint=settings.otlp_endpoint)
+    running = _Running(name, settings, telemetry)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.callback(telemetry.close)
+            url, role = settings.database_for(name)
+            db = Database(url, service=name, rights=rights, role=role, pool_size=settings.pool_size)
+            stack.push_async_callback(db.close)
+            telemetry.watch_engine(db.engine)
+            bus = await stack.enter_async_context(open_bus(settings.bus_url or url, role=role))
+            made = await stack.enter_async_context(deps(Parts(db, bus, telemetry, settings)))
+            app.state.deps, app.state.db, app.state.settings = made, db, settings
+            watch = {HEARTBEATS: on_heartbeat} if hears_heartbeats else {}
+            consumer = Consumer(db, bus, telemetry, on=on, raw=raw or {}, watch=watch)
+            worker = Worker(db, {**jobs, "drain_parked": consumer.drain_parked}, made, telemetry)
+            heart = Heart(db, bus, telemetry, every_s=settings.heartbeat_s)
+            running.begin(db, bus, consumer)
+            tasks = [
+                asyncio.create_task(_kept_going(part.run), name=f"{name} {type(part).__name__}")
+                for part in (Relay(db, bus, telemetry), consumer, worker, heart)
+            ]
+            _log.info("started", service=name, version=VERSION)
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                _, stuck = await asyncio.wait(tasks, timeout=_STOP_S)
+                if stuck:
+                    _log.warning("left behind", tasks=[task.get_name() for task in stuck])
+                _log.info("stopped", service=name)
+
+    title, _, about = card.strip().partition("\n")
+    app = FastAPI(
+        title=f"Daymark {name}",
+        summary=title,
+        description=about.strip(),
+        version=VERSION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        telemetry=telemetry.for_fastapi(),
+    )
+    for router in routers:
+        app.include_router(router)
+    doors(
+        app,
+        name,
+        ready=running.ready,
+        version=running.version,
+        metrics=telemetry.metrics_text,
+        uploads=uploads or {},
+    )
+    telemetry.watch(app)
+    return app
+
+
+async def _kept_going(run: Callable[[], Awaitable[None]]) -> None:
+    """A task that ends by an error nobody foresaw is logged and begun again: silence would be worse."""
+    while True:
+        try:
+            await run()
+            return
+        except Exception:
+            _log.exception("a task of the plumbing failed and begins again")
+            await asyncio.sleep(2)
+
+
+class _Running:
+    """What readiness and version ask of a service that may not have started yet."""
+
+    def __init__(self, name: str, settings: Settings, telemetry: Telemetry) -> None:
+        self._name, self._settings, self._telemetry = name, settings, telemetry
+        self._parts: tuple[Database, Bus, Consumer] | None = None
+        self._is_movable: bool | None = None
+
+    def begin(self, db: Database, bus: Bus, consumer: Consumer) -> None:
+        self._parts = (db, bus, consumer)
+
+    async def ready(self) -> Mapping[str, str | None]:
+        """Check name -> None, or what is wrong."""
+        if self._parts is None:
+            return {"started": "not yet"}
+        db, bus, consumer = self._parts
+        database, letters = await asyncio.gather(_why_not(db.ping), _why_not(bus.ping))
+        return {"database": database, "bus": letters, "consumer": consumer.stopped}
+
+    async def version(self) -> Mapping[str, Any]:
+        """Open to all: what runs here, and whether its clock can be moved (demo, tests)."""
+        if self._is_movable is None and self._parts is not None:
+            try:
+                async with self._parts[0].connection() as (_, raw):
+                    self._is_movable = bool(await raw.fetchval("SELECT is_movable FROM daymark.clock"))
+            except (DaymarkError, OSError):
+                return {"service": self._name, "version": VERSION, "clock": "unknown"}
+        clock = "unknown" if self._is_movable is None else "movable" if self._is_movable else "real"
+        return {"service": self._name, "version": VERSION, "clock": clock}
+
+
+async def _why_not(ping: Callable[[], Awaitable[None]]) -> str | None:
+    try:
+        async with asyncio.timeout(2.5):
+            await ping()
+    except (DaymarkError, TimeoutError, OSError) as error:
+        return str(error) or "no answer in time"
+    return None
