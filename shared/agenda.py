@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-import orjson
 import structlog
 
 from shared.db import Appointment, Database, StaleAppointment
@@ -101,7 +100,7 @@ class Worker:
             raise translated(error) from error
         return [
             Appointment(
-                row["job"], row["subject"], row["revision"], row["due_at"], orjson.loads(row["payload"]),
+                row["job"], row["subject"], row["revision"], row["due_at"], row["payload"],
                 row["attempts"], row["token"],
             )
             for row in rows

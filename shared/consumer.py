@@ -319,7 +319,7 @@ class Consumer:
                 )
                 if row is None:
                     return
-                headers = tuple((name, value.encode("latin-1")) for name, value in orjson.loads(row["headers"]))
+                headers = tuple((name, value.encode("latin-1")) for name, value in row["headers"])
                 event = from_wire(row["value"], headers)
                 if event is not None:
                     try:

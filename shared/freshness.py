@@ -125,7 +125,7 @@ async def as_of(tx: Tx, services: Sequence[str] = SERVICES) -> datetime | None:
     for row in await tx.raw.fetch("SELECT service, as_of, ends FROM heartbeats ORDER BY as_of DESC"):
         if row["service"] in newest:
             continue
-        ends = orjson.loads(row["ends"])
+        ends = row["ends"]
         if all(
             end <= positions.get((topic, int(partition)), 0)
             for topic, partitions in ends.items()

@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import Any
 
 import asyncpg
-import orjson
 import structlog
 
 from shared.bus import Bus, Letter, Publisher, SendUnknown
@@ -106,5 +105,5 @@ class Relay:
 
 
 def _letter(row: Any) -> Letter:
-    headers = tuple((name, value.encode("latin-1")) for name, value in orjson.loads(row["headers"]))
+    headers = tuple((name, value.encode("latin-1")) for name, value in row["headers"])
     return Letter(row["topic"], row["key"], row["value"], headers)

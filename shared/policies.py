@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import orjson
-
 from shared.contracts import Event, Policy, ProductChanged
 from shared.db import Tx
 from shared.errors import TryLater
@@ -29,7 +27,7 @@ async def of(tx: Tx, product_id: str, version: str | None) -> Policy:
     )
     if document is None:
         raise TryLater(f"policy {version} of {product_id} has not been heard yet")
-    return Policy.model_validate(orjson.loads(document))
+    return Policy.model_validate(document)
 
 
 async def latest(tx: Tx, product_id: str) -> tuple[str, Policy] | None:
@@ -37,4 +35,4 @@ async def latest(tx: Tx, product_id: str) -> tuple[str, Policy] | None:
     row = await tx.raw.fetchrow(
         "SELECT version, document FROM policies WHERE product_id = $1 ORDER BY sequence DESC LIMIT 1", product_id
     )
-    return None if row is None else (row["version"], Policy.model_validate(orjson.loads(row["document"])))
+    return None if row is None else (row["version"], Policy.model_validate(row["document"]))

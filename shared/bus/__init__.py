@@ -5,8 +5,8 @@ Two parts keep these promises, held by one contract suite: `KafkaBus` (kafka.py)
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -16,6 +16,8 @@ from shared.contracts.envelope import Headers
 PARTITIONS = 24
 #: A letter over this is refused where it is written (facts carry digests and links, never samples).
 MAX_LETTER_BYTES = 256 * 1024
+#: A record over this is refused by the bus itself: room for foreign records and for suites of tests.
+MAX_RECORD_BYTES = 2 * 1024 * 1024
 
 
 class TP(NamedTuple):
@@ -91,6 +93,10 @@ class PositionLost(Exception):
     """The position in the hearer's database is outside what the bus still keeps: a person must decide."""
 
 
+class BusBroken(Exception):
+    """Rebuilt several times and still no progress: the process must end (exit 70), for its supervisor to start anew."""
+
+
 class Publisher(Protocol):
     async def publish(self, letters: Sequence[Letter]) -> None:
         """Return when all letters are durable, in order per key. Raises SendUnknown; then only `abandon` may follow."""
@@ -137,3 +143,27 @@ class Bus(Protocol):
 
 #: Opens a bus from its URL, for the life of a service.
 OpenBus = Callable[[str], AbstractAsyncContextManager[Bus]]
+
+
+@asynccontextmanager
+async def open_bus(url: str, *, role: str | None = None) -> AsyncIterator[Bus]:
+    """The bus behind a URL: `kafka://host:port[,host:port]`, or `postgresql://...` acting as `role`.
+
+    Opening does not connect: a service starts, and accepts commands, while its bus is away.
+    """
+    bus: Bus
+    scheme, _, rest = url.partition("://")
+    if scheme == "kafka":
+        from shared.bus.kafka import KafkaBus
+
+        bus = KafkaBus(rest.rstrip("/"))
+    elif scheme == "postgresql":
+        from shared.bus.postgres import PostgresBus
+
+        bus = PostgresBus(url, role=role)
+    else:
+        raise ValueError(f"a bus is kafka://... or postgresql://..., not {scheme}://...")
+    try:
+        yield bus
+    finally:
+        await bus.close()

@@ -40,6 +40,7 @@ class _Review(Fact):
     cr_id: str
     product_id: str
     digest: str  #: of the pre-deploy part of the dossier that was seen
+    parts: dict[str, str] = {}  #: the digest of each part of it, so that what changed since can be named
     at: Instant
 
 

@@ -209,7 +209,7 @@ class Database:
             return Busy("A twin of this request is under way.", retry_after_s=1)
         if first["digest"] != digest:
             return KeyReused("This Idempotency-Key was used for another request; take a new one for new content.")
-        headers = tuple((name, value) for name, value in orjson.loads(first["headers"]))
+        headers = tuple((name, value) for name, value in first["headers"])
         return Repeated(Answer(first["status"], first["body"], headers))
 
     def _tx_of(self, conn: AsyncConnection, raw: asyncpg.Connection, row: Mapping[str, Any]) -> Tx:

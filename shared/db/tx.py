@@ -2,6 +2,7 @@
 
 The connection is in the driver's autocommit mode and `BEGIN`/`COMMIT` are sent here, because the plumbing's own
 statements go straight to asyncpg (SQLAlchemy costs 0.2 ms a statement), while rooms speak SQLAlchemy Core on it.
+On `Tx.raw`, json values are read as Python values and written as text (SQLAlchemy set the connection up so).
 """
 
 from __future__ import annotations
