@@ -1,6 +1,6 @@
 """What tests can ask for. Each is started when the first test asks, and ends with pytest, however that ends."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pytest
 from tests.servers import kafka as kafka_server
 from tests.servers import postgres as postgres_server
 from tests.servers import prometheus as prometheus_server
+from tests.servers.absent import Absent
 from tests.servers.directory import temporary
 from tests.servers.kafka import Broker
 from tests.servers.postgres import Databases
@@ -59,6 +60,15 @@ def prometheus(tmp_path: Path) -> Iterator[Callable[[str], str]]:
             return servers.enter_context(prometheus_server.serving(openmetrics))
 
         yield serve
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A server that is not here is told once, not once a test."""
+    report = yield
+    if call.excinfo and isinstance(call.excinfo.value, Absent):
+        report.longrepr = call.excinfo.value.reported()
+    return report
 
 
 @pytest.hookimpl(tryfirst=True)

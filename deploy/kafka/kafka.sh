@@ -24,7 +24,8 @@ jars() { # -> the directory of the jars of the version that pom.xml names
     command -v mvn >/dev/null || die "needs Maven once, to fetch its jars (Debian: apt-get install maven)"
     mkdir -p "$cache"
     local part; part=$(mktemp -d "$cache/part.XXXXXX")
-    mvn --quiet --batch-mode --file "$room/pom.xml" dependency:copy-dependencies -DoutputDirectory="$part" >&2 ||
+    MAVEN_OPTS="-Duser.home=$HOME ${MAVEN_OPTS:-}" mvn --quiet --batch-mode -Dstyle.color=never \
+      --file "$room/pom.xml" dependency:copy-dependencies -DoutputDirectory="$part" >&2 ||
       { rm -rf "$part"; die "Maven could not fetch the jars"; }
     chmod 755 "$part"
     mv -T "$part" "$lib" 2>/dev/null || rm -rf "$part" # somebody else was faster

@@ -9,7 +9,7 @@ where `post_cr()`, plain or async, measures ours and the limit alternately in th
     {"ours": 812.0, "limit": 1400.0, "unit": "requests/s", "n": 5, "what": "POST a CR, 16 connections, against ..."}
 
 `ours` and `limit` are in `unit`, `n` is how often each was measured, `limit` is None for a figure with nothing to
-compare it to. The runner adds the name and `ratio = ours / limit`. Without names all benches run, else only those named.
+compare it to. The runner adds the name and `ratio = ours / limit`. Without names all run, else only those named.
 """
 
 import asyncio

@@ -80,7 +80,9 @@ def own_broker() -> Iterator[Broker]:
     if not shutil.which("java") or not shutil.which("mvn"):
         absent("Apache Kafka", REMEDY)
     # Fetched here, not by the leashed script: if that were killed half-way, Maven would go on alone.
-    subprocess.run([SCRIPT, "jars"], check=True, stdout=subprocess.DEVNULL, timeout=600)
+    fetched = subprocess.run([SCRIPT, "jars"], capture_output=True, text=True, timeout=600)
+    if fetched.returncode != 0:
+        absent("Apache Kafka", f"{(fetched.stderr.strip() or 'no jars').splitlines()[-1]}; {REMEDY}")
     with temporary() as directory:
         broker = Broker(directory)
         try:
