@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from _pytest.outcomes import Skipped  # what pytest.skip raises, by the name that type checkers know
 
 
-class Absent(pytest.skip.Exception):
+class Absent(Skipped):
     """Skips the test that asked."""
 
     def reported(self) -> tuple[str, int, str]:
