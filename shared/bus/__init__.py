@@ -93,10 +93,6 @@ class PositionLost(Exception):
     """The position in the hearer's database is outside what the bus still keeps: a person must decide."""
 
 
-class BusBroken(Exception):
-    """Rebuilt several times and still no progress: the process must end (exit 70), for its supervisor to start anew."""
-
-
 class Publisher(Protocol):
     async def publish(self, letters: Sequence[Letter]) -> None:
         """Return when all letters are durable, in order per key. Raises SendUnknown; then only `abandon` may follow."""
@@ -109,7 +105,12 @@ class Subscription(Protocol):
     """One member of a group."""
 
     async def batch(self, *, max_records: int, wait_s: float) -> Batch:
-        """Records after the claimed positions; empty after `wait_s`. Never silent about a position it cannot seek to: PositionLost."""
+        """Up to `max_records` after the claimed positions; empty after `wait_s`. Calls `claim` where that is due.
+
+        Raises PositionLost where it cannot seek to what `claim` gave, Unavailable when the bus does not answer (call
+        again later), BusBroken when nothing helps but a new process, and whatever `claim` raises (it is asked again).
+        A record is given once: who could not keep a batch abandons the subscription, or runs it again from memory.
+        """
 
     async def commit(self, positions: Mapping[TP, int]) -> None:
         """Best effort, bounded, never raises: for lag tools only. The truth is in the hearer's database."""
@@ -127,7 +128,10 @@ class Bus(Protocol):
     async def publisher(self) -> Publisher: ...
 
     async def subscribe(self, group: str, topics: Iterable[str], claim: ClaimPositions) -> Subscription:
-        """Join the group. `claim` is called on each assignment; the subscription seeks to what it gives."""
+        """Join the group. `claim` is called on each assignment; the subscription seeks to what it gives.
+
+        Raises Unavailable when the bus does not answer, or a topic does not exist yet.
+        """
 
     async def ends(self, topics: Iterable[str]) -> Mapping[TP, int]:
         """Offset of the next letter in each partition, asked through a fresh connection. Raises Unavailable."""
