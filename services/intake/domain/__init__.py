@@ -1,0 +1,50 @@
+"""What may happen at intake: values, moves and rules. Pure: no I/O, no clock."""
+
+from services.intake.domain.change_requests import (
+    CR,
+    MOVES,
+    Deployment,
+    Rollback,
+    change,
+    deployed,
+    draft,
+    may_review,
+    registered,
+    reviewed,
+    rolled_back,
+    same_registration,
+    tested,
+    withdraw,
+)
+from services.intake.domain.products import Product, Proposal, loosened, put_policy
+from services.intake.domain.releases import RELEASE_MOVES, Release, close, freeze, plan, schedulable, slug
+from services.intake.domain.rights import RIGHTS
+
+__all__ = [
+    "CR",
+    "MOVES",
+    "RELEASE_MOVES",
+    "RIGHTS",
+    "Deployment",
+    "Product",
+    "Proposal",
+    "Release",
+    "Rollback",
+    "change",
+    "close",
+    "deployed",
+    "draft",
+    "freeze",
+    "loosened",
+    "may_review",
+    "plan",
+    "put_policy",
+    "registered",
+    "reviewed",
+    "rolled_back",
+    "same_registration",
+    "schedulable",
+    "slug",
+    "tested",
+    "withdraw",
+]
