@@ -64,11 +64,19 @@ def prometheus(tmp_path: Path) -> Iterator[Callable[[str], str]]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A server that is not here is told once, not once a test."""
+    """A server that is not here is told once, not once a test; and what is no text never reaches xdist."""
     report = yield
     if call.excinfo and isinstance(call.excinfo.value, Absent):
         report.longrepr = call.excinfo.value.reported()
+    # Tests of hostile input print lone surrogates, at which a worker that reports to xdist would die.
+    report.sections = [(title, _text(content)) for title, content in report.sections]
+    if report.failed and _text(told := report.longreprtext) != told:
+        report.longrepr = _text(told)
     return report
+
+
+def _text(content: str) -> str:
+    return content.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -66,8 +66,8 @@ def any_broker() -> Iterator[str]:
     """The bootstrap address of the first of: DAYMARK_TEST_KAFKA, Docker, `deploy/kafka`."""
     if given := os.environ.get("DAYMARK_TEST_KAFKA"):
         yield given
-    elif _docker_answers():
-        with _in_docker() as address:
+    elif _docker_has(image := os.environ.get("DAYMARK_TEST_KAFKA_IMAGE", IMAGE)):
+        with _in_docker(image) as address:
             yield address
     else:
         with own_broker() as broker:
@@ -92,19 +92,25 @@ def own_broker() -> Iterator[Broker]:
             broker.kill()
 
 
-def _docker_answers() -> bool:
-    if not shutil.which("docker"):
+def _docker_has(image: str) -> bool:
+    """Docker is reachable, and the image is there or can be had."""
+
+    def succeeds(*command: str, within_s: float) -> bool:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return subprocess.run(["docker", *command], capture_output=True, timeout=within_s).returncode == 0
         return False
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        return subprocess.run(["docker", "info"], capture_output=True, timeout=10).returncode == 0
-    return False
+
+    return (
+        shutil.which("docker") is not None
+        and succeeds("info", within_s=10)
+        and (succeeds("image", "inspect", image, within_s=10) or succeeds("pull", image, within_s=300))
+    )
 
 
 @contextmanager
-def _in_docker() -> Iterator[str]:
+def _in_docker(image: str) -> Iterator[str]:
     from testcontainers.core.container import DockerContainer  # slow to import, and looks for Docker when it is
 
-    image = os.environ.get("DAYMARK_TEST_KAFKA_IMAGE", IMAGE)
     port = _free_pair_of_ports()  # chosen here, because the broker must be told by which address it is reached
     container = DockerContainer(image).with_bind_ports(9092, port)
     host = container.get_container_host_ip()
