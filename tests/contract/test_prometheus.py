@@ -1,12 +1,16 @@
 """The Prometheus source against a real Prometheus with samples of the past."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from services.snapshotter.sources import Missing, Series, Source, open_source
+from shared.contracts import read_policy
 
+PRODUCTS = Path(__file__).parents[2] / "products"
 pytestmark = [pytest.mark.prometheus, pytest.mark.slow]
 
 START = 1_700_006_400  # a whole number of minutes and of two hours: a block of its own
@@ -56,6 +60,11 @@ async def test_a_real_prometheus_is_read_to_the_last_bit_and_the_last_step(sourc
     assert isinstance(refused, Missing) and "HTTP 400" in refused.reason and not refused.retry
     long = await source.read("sum(" * 300 + 'load{pod="a"}' + ")" * 300 + " " * 3000, START, START + 60, 60)
     assert isinstance(long, Series)  # by POST, whatever its length
+
+    for path in sorted(PRODUCTS.glob("*.yaml")):  # the policies that come with Daymark are PromQL to a real Prometheus
+        for sli in read_policy(yaml.safe_load(path.read_text())).slis:
+            reading = await source.read(sli.query, START, START + 600, 60)
+            assert isinstance(reading, Missing) and "no series" in reading.reason, (sli.id, reading)
     await source.close()
 
 
