@@ -14,7 +14,7 @@ from importlib.metadata import version as installed_version
 from typing import Any
 
 import structlog
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 
 from shared.access import Rights
 from shared.agenda import Job, Worker
@@ -23,7 +23,10 @@ from shared.consumer import Consumer, RawStep, Step
 from shared.contracts import Fact
 from shared.contracts.heartbeats import TOPIC as HEARTBEATS
 from shared.db import Database
-from shared.doors import doors
+from shared.doors.caller import Caller
+from shared.doors.limits import limits
+from shared.doors.ops import ops
+from shared.doors.problems import problems
 from shared.errors import DaymarkError
 from shared.freshness import Heart, on_heartbeat
 from shared.outbox import Relay
@@ -116,16 +119,18 @@ def service(
     )
     for router in routers:
         app.include_router(router)
-    doors(
-        app,
-        name,
-        ready=running.ready,
-        version=running.version,
-        metrics=telemetry.metrics_text,
-        uploads=uploads or {},
-    )
+    ops(app, name, ready=running.ready, version=running.version, metrics=telemetry.metrics_text, key=known)
+    problems(app)
+    limits(app, larger=uploads or {})
     telemetry.watch(app)
     return app
+
+
+async def known(call: Caller, request: Request) -> None:
+    """A dependency that lets in whoever has a valid key or session. Raises Unauthenticated."""
+    db: Database = request.app.state.db
+    async with db.read(call):
+        pass
 
 
 async def _kept_going(run: Callable[[], Awaitable[None]]) -> None:

@@ -22,6 +22,7 @@ class IncidentClosed(Fact, type="incident.closed.v1", topic="daymark.incidents",
     incident_id: str
     product_id: str
     reason: str
+    is_withdrawn: bool = False  #: its deviation no longer holds: it was none, and owes nothing
     closed_at: Instant
 
 

@@ -1,0 +1,264 @@
+"""Investigations: opened by facts, walked by people, watched by clocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from services.incidents import domain, store
+from services.incidents.commands import Acknowledge, Decide, Explain, InvestigationList, InvestigationView
+from services.incidents.domain import STEPS, Investigation
+from services.incidents.handlers.debt import open_with_debt
+from services.incidents.handlers.saving import Deps, may_read, save
+from services.incidents.handlers.views import investigation_view
+from shared import policies
+from shared.access import Call
+from shared.answers import Answer
+from shared.contracts import (
+    CRChanged,
+    CRRegistered,
+    CRRolledBack,
+    DeviationDetected,
+    DeviationWithdrawn,
+    Event,
+    Fact,
+    ObservationClosed,
+    ObservationSuperseded,
+    Severity,
+    SnapshotOverdue,
+)
+from shared.db import Appointment, Tx
+from shared.errors import NotFound, TryLater
+
+
+async def acknowledge(deps: Deps, call: Call, id: str, command: Acknowledge) -> Answer:
+    async with deps.db.tx(call) as tx:
+        found = await _investigation(tx, id, "acknowledge_investigation")
+        return await _stepped(tx, found, *domain.acknowledge(found, tx.actor, tx.now))
+
+
+async def explain(deps: Deps, call: Call, id: str, command: Explain) -> Answer:
+    async with deps.db.tx(call) as tx:
+        found = await _investigation(tx, id, "explain_investigation")
+        return await _stepped(tx, found, *domain.explain(found, tx.actor, command.explanation, tx.now))
+
+
+async def decide(deps: Deps, call: Call, id: str, command: Decide) -> Answer:
+    async with deps.db.tx(call) as tx:
+        found = await _investigation(tx, id, "decide_investigation")
+        return await _stepped(tx, found, *domain.decide(found, tx.actor, command.decision, command.reason, tx.now))
+
+
+async def _investigation(tx: Tx, id: str, action: str) -> Investigation:
+    found = await store.load(tx, Investigation, id, lock=True)
+    if found is None:
+        raise NotFound(f"There is no investigation {id}.")
+    tx.may(action, found.product_id, of=id)
+    return found
+
+
+async def _stepped(tx: Tx, was: Investigation, now: Investigation, facts: Sequence[Fact]) -> Answer:
+    await save(tx, now, was.version, facts, now.policy_version)
+    _set_clocks(tx, now)
+    tx.audit(now.id, revision=now.version, policy_version=now.policy_version, evidence=_evidence(now), state=now.state)
+    return tx.answer(200, investigation_view(now))
+
+
+def _evidence(investigation: Investigation) -> list[str]:
+    return [one for one in (investigation.deviation_id, investigation.incident_id) if one is not None]
+
+
+async def get_investigation(deps: Deps, call: Call, id: str) -> InvestigationView:
+    async with deps.db.read(call) as tx:
+        found = await store.load(tx, Investigation, id)
+        if found is None or not may_read(tx, found.product_id):
+            raise NotFound(f"There is no investigation {id}.")
+        return investigation_view(found)
+
+
+async def list_investigations(deps: Deps, call: Call, *, cr: str | None, is_open: bool | None) -> InvestigationList:
+    async with deps.db.read(call) as tx:
+        assert tx.caller is not None
+        found = await store.list_investigations(tx, products=tx.caller.products(), cr=cr, is_open=is_open)
+        return InvestigationList(items=[investigation_view(one) for one in found])
+
+
+async def on_cr(tx: Tx, event: Event[CRRegistered] | Event[CRChanged]) -> None:
+    cr = event.data
+    store.put_change_request(
+        tx, id=cr.cr_id, product_id=cr.product_id, ptask=cr.ptask, title=cr.title, sequence=event.sequence
+    )
+
+
+async def on_deviation_detected(tx: Tx, event: Event[DeviationDetected]) -> None:
+    """A deviation is an incident: it owes a regression case, and an investigation opens at once, with its clocks."""
+    said = event.data
+    if await store.incident_of_deviation(tx, said.deviation_id) is not None:
+        return
+    policy = await policies.of(tx, said.product_id, event.policy_version)
+    cr = await store.change_request(tx, said.cr_id)
+    if cr is None:
+        raise TryLater(f"{said.cr_id} has not been heard of yet")
+    incident, _ = await open_with_debt(
+        tx,
+        product_id=said.product_id,
+        cr_id=said.cr_id,
+        title=f"{said.title} moved after {said.cr_id}",
+        description=said.sentence,
+        severity=said.severity,
+        origin="deviation",
+        deviation_id=said.deviation_id,
+        titles=(f"{said.title} stays at its benchmark ({cr.title})"[:200],),
+        policy_version=event.policy_version,
+    )
+    for other in await store.investigations_of(tx, said.cr_id, deployment=said.deployment, revision=said.revision):
+        await _close(tx, other, "a verdict has come: the deviation has an investigation of its own")
+    clock = getattr(policy.clocks, said.severity)
+    await _investigate(
+        tx,
+        event,
+        kind="deviation",
+        owner=cr.ptask,
+        severity=said.severity,
+        because=said.sentence,
+        deadlines=domain.deadlines(tx.now, clock),
+        deviation_id=said.deviation_id,
+        incident_id=incident.id,
+    )
+
+
+async def on_observation_closed(tx: Tx, event: Event[ObservationClosed]) -> None:
+    """No answer needs a person as much as a bad one. An answer ends the search for one."""
+    said = event.data
+    if said.kind == "after" and said.outcome in ("no_data", "inconclusive"):
+        severity = domain.unanswered(said.comparisons)
+        await _look_into_absence(tx, event, severity, f"The verdict is {said.outcome}: {said.sentence}")
+        return
+    for found in await store.investigations_of(tx, said.cr_id, deployment=said.deployment, revision=said.revision):
+        if found.kind == "absence" and said.kind == "after" and said.outcome == "steady":
+            await _close(tx, found, f"the verdict came: {said.sentence}")
+
+
+async def on_snapshot_overdue(tx: Tx, event: Event[SnapshotOverdue]) -> None:
+    said = event.data
+    await _look_into_absence(tx, event, "major", f"The {said.kind} snapshot is overdue: {said.reason}")
+
+
+async def on_observation_over(tx: Tx, event: Event[ObservationSuperseded] | Event[DeviationWithdrawn]) -> None:
+    """What no longer holds is closed with that reason; an incident that was none owes nothing."""
+    said = event.data
+    for found in await store.investigations_of(tx, said.cr_id, deployment=said.deployment, revision=said.revision):
+        await _close(tx, found, said.reason)
+    if isinstance(said, DeviationWithdrawn):
+        incident = await store.incident_of_deviation(tx, said.deviation_id)
+        if incident is None:
+            raise TryLater(f"{said.deviation_id} has not been heard of yet")
+        if incident.closed_at is None:
+            closed, facts = domain.close_incident(incident, said.reason, tx.now, is_withdrawn=True)
+            await save(tx, closed, incident.version, facts)
+            await store.withdraw_cases(tx, incident.id)
+
+
+async def on_rolled_back(tx: Tx, event: Event[CRRolledBack]) -> None:
+    """A rollback nobody decided on here ends the investigation all the same."""
+    for found in await store.investigations_of(tx, event.data.cr_id, deployment=event.data.deployment):
+        await _close(tx, found, "rolled back before a decision was recorded")
+
+
+async def _look_into_absence(
+    tx: Tx, event: Event[ObservationClosed] | Event[SnapshotOverdue], severity: Severity, because: str
+) -> None:
+    said = event.data
+    if await store.investigations_of(tx, said.cr_id, deployment=said.deployment, revision=said.revision):
+        return
+    policy = await policies.of(tx, said.product_id, event.policy_version)
+    cr = await store.change_request(tx, said.cr_id)
+    if cr is None:
+        raise TryLater(f"{said.cr_id} has not been heard of yet")
+    clock = getattr(policy.clocks, severity)
+    await _investigate(
+        tx,
+        event,
+        kind="absence",
+        owner=cr.ptask,
+        severity=severity,
+        because=because,
+        deadlines=domain.deadlines(tx.now, clock),
+        deviation_id=None,
+        incident_id=None,
+    )
+
+
+async def escalate(deps: Deps, appointment: Appointment) -> None:
+    """A step was not done in time: say so, to whom the policy names. Subject: `INV-1/acknowledge`."""
+    id, _, step = appointment.subject.partition("/")
+    async with deps.db.tx(appointment) as tx:
+        found = await store.load(tx, Investigation, id, lock=True)
+        if found is None or step not in STEPS:
+            return
+        policy = await policies.of(tx, found.product_id, found.policy_version)
+        missed, facts = domain.escalate(found, step, getattr(policy.clocks, found.severity), tx.now)
+        if facts:
+            await save(tx, missed, found.version, facts, found.policy_version)
+            tx.audit(id, action="escalate", revision=missed.version, product=found.product_id, step=step)
+
+
+async def _investigate(
+    tx: Tx,
+    event: Event[Any],
+    *,
+    kind: Literal["deviation", "absence"],
+    owner: str,
+    severity: Severity,
+    because: str,
+    deadlines: tuple[datetime, datetime, datetime],
+    deviation_id: str | None,
+    incident_id: str | None,
+) -> None:
+    said = event.data
+    acknowledge_by, explain_by, decide_by = deadlines
+    opened, facts = domain.open_investigation(
+        Investigation(
+            id=await store.next_id(tx, "investigation"),
+            cr_id=said.cr_id,
+            product_id=said.product_id,
+            deployment=said.deployment,
+            revision=said.revision,
+            kind=kind,
+            deviation_id=deviation_id,
+            incident_id=incident_id,
+            severity=severity,
+            owner=owner,
+            because=because,
+            state="opened",
+            opened_at=tx.now,
+            acknowledge_by=acknowledge_by,
+            explain_by=explain_by,
+            decide_by=decide_by,
+            policy_version=event.policy_version,
+        )
+    )
+    await save(tx, opened, 0, facts, event.policy_version)
+    _set_clocks(tx, opened)
+    tx.audit(
+        opened.id, action="open_investigation", revision=opened.version, product=opened.product_id,
+        evidence=_evidence(opened), policy_version=event.policy_version, because=because,
+    )  # fmt: skip
+
+
+async def _close(tx: Tx, investigation: Investigation, reason: str) -> None:
+    closed, facts = domain.close(investigation, reason, tx.now)
+    if facts:
+        await save(tx, closed, investigation.version, facts, investigation.policy_version)
+        _set_clocks(tx, closed)
+
+
+def _set_clocks(tx: Tx, investigation: Investigation) -> None:
+    """One appointment per step that is still open; a step that is done has none."""
+    for step in STEPS:
+        subject = f"{investigation.id}/{step}"
+        if domain.is_done(investigation, step) or step in investigation.escalated:
+            tx.cancel(escalate, subject)
+        else:
+            tx.schedule(escalate, subject, domain.due(investigation, step))
