@@ -113,7 +113,7 @@ def _in_docker(image: str) -> Iterator[str]:
 
     port = _free_pair_of_ports()  # chosen here, because the broker must be told by which address it is reached
     container = DockerContainer(image).with_bind_ports(9092, port)
-    host = container.get_container_host_ip()
+    host = container.get_docker_client().host()  # get_container_host_ip() would want it started first
     settings = {
         "NODE_ID": "1",
         "PROCESS_ROLES": "broker,controller",
