@@ -80,6 +80,22 @@ class TopicSpec:
     partitions: int = PARTITIONS
     retention_ms: int = -1
 
+    def drift(self, partitions: int, retention_ms: int) -> list[str]:
+        """How a topic that is there differs from this, one sentence each."""
+        said = []
+        if partitions != self.partitions:
+            said.append(
+                f"{self.name} has {partitions} partitions, not {self.partitions}: they are never changed, "
+                "since keys would move; declare a new version of the topic."
+            )
+        if retention_ms != self.retention_ms:
+            said.append(f"{self.name} keeps its letters {_span(retention_ms)}, not {_span(self.retention_ms)}.")
+        return said
+
+
+def _span(retention_ms: int) -> str:
+    return "for good" if retention_ms < 0 else f"for {retention_ms / 1000:g} s"
+
 
 class SendUnknown(Exception):
     """A send failed, timed out or was cancelled: its letters may or may not lie on the bus. Abandon the publisher."""

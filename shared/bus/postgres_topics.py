@@ -92,25 +92,8 @@ async def _apply(connection: Connection, specs: Sequence[TopicSpec]) -> list[str
                 if spec.retention_ms >= 0:
                     await connection.execute(f"CREATE INDEX ON {table} (at)")
                 continue
-            drifted += drift(spec, there[spec.name]["partitions"], there[spec.name]["retention_ms"])
+            drifted += spec.drift(there[spec.name]["partitions"], there[spec.name]["retention_ms"])
     return drifted
-
-
-def drift(spec: TopicSpec, partitions: int, retention_ms: int) -> list[str]:
-    """How a topic that is there differs from what was declared, one sentence each."""
-    said = []
-    if partitions != spec.partitions:
-        said.append(
-            f"{spec.name} has {partitions} partitions, not {spec.partitions}: they are never changed, "
-            "since keys would move; declare a new version of the topic."
-        )
-    if retention_ms != spec.retention_ms:
-        said.append(f"{spec.name} keeps its letters for {_span(retention_ms)}, not for {_span(spec.retention_ms)}.")
-    return said
-
-
-def _span(retention_ms: int) -> str:
-    return "good" if retention_ms < 0 else f"{retention_ms} ms"
 
 
 async def grant(connection: Connection, owners: Mapping[str, Sequence[str]], readers: Sequence[str]) -> None:
