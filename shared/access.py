@@ -20,7 +20,7 @@ ROLES: tuple[Role, ...] = ("engineer", "ptask", "operations", "release_manager",
 EVERYBODY: frozenset[Role] = frozenset(ROLES)
 
 #: action -> roles that may do it, on the product it is about. Each service declares its own in its domain.
-Rights = Mapping[str, frozenset[Role]]
+Rights = Mapping[str, frozenset[str]]
 
 #: A grant on this product holds for all products.
 ANY = "*"

@@ -26,6 +26,8 @@ from shared.telemetry import Telemetry
 _log = structlog.get_logger(__name__)
 
 Step = Callable[[Tx, Event[Any]], Awaitable[None]]
+#: What a service's `ON` is: event -> step.
+Steps = Mapping[type[Fact], Step]
 RawStep = Callable[[Tx, Record], Awaitable[None]]
 
 MAX_BATCH = 500

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from shared.bus import TopicSpec
+from shared.bus import Bus, TopicSpec
 from shared.contracts import FACTS
 from shared.contracts.heartbeats import TOPIC as HEARTBEATS
 from shared.settings import SERVICES
@@ -33,3 +33,16 @@ def owners() -> Mapping[str, tuple[str, ...]]:
 def topics_of(service: str) -> tuple[str, ...]:
     """Topics of facts that this service says."""
     return tuple(sorted({fact.topic for fact in FACTS.values() if fact.owner == service}))
+
+
+async def apply(bus: Bus) -> Sequence[str]:
+    """Create the topics that are missing, and on PostgreSQL say who may write to which; what drifted, as sentences.
+
+    On Kafka, who may write is the broker's to say: see the deployment guide.
+    """
+    drift = await bus.apply_topics(specs())
+    from shared.bus.postgres import PostgresBus
+
+    if isinstance(bus, PostgresBus):
+        await bus.grant(owners(), SERVICES)
+    return drift

@@ -25,6 +25,7 @@ from services.incidents.handlers.investigations import (
 )
 from services.incidents.handlers.saving import Deps
 from shared import policies
+from shared.consumer import Steps
 from shared.contracts import (
     CRChanged,
     CRRegistered,
@@ -57,7 +58,7 @@ __all__ = [
     "open_incident",
 ]
 
-ON = {
+ON: Steps = {
     ProductChanged: policies.on_product_changed,
     CRRegistered: on_cr,
     CRChanged: on_cr,

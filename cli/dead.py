@@ -1,0 +1,81 @@
+"""Dead letters, for those who look after them: read as admin, put back through the bus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+import orjson
+
+from shared.bus import Letter, open_bus
+from shared.errors import Conflict, NotFound
+from shared.settings import SERVICES
+
+
+async def listed(admin_url: str, service: str | None) -> list[dict[str, Any]]:
+    """Newest first, of one service or all. Raises NotFound for a service there is not."""
+    admin = await asyncpg.connect(admin_url)
+    try:
+        found: list[dict[str, Any]] = []
+        for name in _services(service):
+            rows = await admin.fetch(
+                f'SELECT id, topic, partition, position, key, reason, at FROM "{name}".dead'  # noqa: S608 (our own names)
+                " WHERE replayed_at IS NULL ORDER BY at DESC LIMIT 1000"
+            )
+            found += [{"service": name, **row, "key": _text(row["key"])} for row in map(dict, rows)]
+        return found
+    finally:
+        await admin.close()
+
+
+async def shown(admin_url: str, service: str, id: int) -> dict[str, Any]:
+    """Everything about one. Raises NotFound."""
+    admin = await asyncpg.connect(admin_url)
+    try:
+        row = await _one(admin, service, id)
+    finally:
+        await admin.close()
+    headers = dict(orjson.loads(row["headers"]))
+    return {**dict(row), "key": _text(row["key"]), "value": _text(row["value"]), "headers": headers}
+
+
+async def replayed(admin_url: str, bus_url: str | None, service: str, id: int) -> None:
+    """Send it again to where it lay. Raises Conflict when that was done already.
+
+    Marked only after the bus took it: killed in between, it is sent twice, which the inbox makes harmless.
+    """
+    admin = await asyncpg.connect(admin_url)
+    try:
+        row = await _one(admin, service, id)
+        if row["replayed_at"] is not None:
+            raise Conflict(f"Letter {id} of {service} was replayed at {row['replayed_at']:%Y-%m-%d %H:%M:%S} UTC.")
+        headers = tuple((name, value.encode("latin-1")) for name, value in orjson.loads(row["headers"]))
+        async with open_bus(bus_url or admin_url) as bus:
+            publisher = await bus.publisher()
+            try:
+                await publisher.publish([Letter(row["topic"], _text(row["key"]), row["value"] or b"", headers)])
+            finally:
+                await publisher.abandon()
+        await admin.execute(f'UPDATE "{service}".dead SET replayed_at = daymark_now() WHERE id = $1', id)  # noqa: S608
+    finally:
+        await admin.close()
+
+
+async def _one(admin: asyncpg.Connection, service: str, id: int) -> Any:
+    (name,) = _services(service)
+    row = await admin.fetchrow(f'SELECT * FROM "{name}".dead WHERE id = $1', id)  # noqa: S608
+    if row is None:
+        raise NotFound(f"{service} has no dead letter {id}.")
+    return row
+
+
+def _services(given: str | None) -> tuple[str, ...]:
+    if given is None:
+        return SERVICES
+    if given not in SERVICES:
+        raise NotFound(f"There is no service {given}; there are {', '.join(SERVICES)}.")
+    return (given,)
+
+
+def _text(raw: bytes | None) -> str:
+    return (raw or b"").decode("utf-8", "replace")

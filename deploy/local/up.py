@@ -1,0 +1,146 @@
+"""`daymark up`: everything on this machine, from nothing but Python, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from deploy.local.instance import OneProcess, local_settings, people, prepare, sign_in_link
+from deploy.local.postgres import Postgres, default_home
+from shared.db import bootstrap
+from shared.doors.server import uvicorn_settings
+from shared.settings import Settings
+from shared.telemetry import configure_logs
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A started instance."""
+
+    base_url: str
+    admin_url: str
+    home: Path
+    keys: dict[str, str]
+    app: OneProcess
+    server: uvicorn.Server
+
+
+def up(
+    *,
+    home: Path | None = None,
+    port: int | None = None,
+    movable: bool = False,
+    behind_s: float = 0.0,
+    sources: dict[str, dict[str, object]] | None = None,
+    then: Callable[[Running], Awaitable[None]] | None = None,
+) -> None:
+    """Start, print where things are, run `then` beside it, stop cleanly on Ctrl-C or SIGTERM.
+
+    `movable` and `behind_s` only hold for a new instance: see shared/db/bootstrap.py.
+    """
+    home = (home or default_home()).absolute()
+    port = port if port is not None else int(os.environ.get("DAYMARK_PORT", "8080"))
+    configure_logs(level=os.environ.get("DAYMARK_LOG_LEVEL", "WARNING"))
+    home.mkdir(parents=True, exist_ok=True)
+    given = os.environ.get("DAYMARK_DATABASE_URL")
+    server = None if given else Postgres(home)
+    admin_url = given or (server.start() if server else "")
+    try:
+        more = {"sources": sources} if sources is not None else {}
+        settings = local_settings(admin_url, **more)
+        uvicorn_runner = asyncio.Runner()
+        with uvicorn_runner as runner:
+            runner.run(_serve(settings, admin_url, home, port, movable, behind_s, then))
+    except KeyboardInterrupt:
+        pass
+    finally:
+        if server is not None:
+            server.stop()
+        print("Stopped. The data is kept; the next start finds it again.", flush=True)
+
+
+async def _serve(
+    settings: Settings,
+    admin_url: str,
+    home: Path,
+    port: int,
+    movable: bool,
+    behind_s: float,
+    then: Callable[[Running], Awaitable[None]] | None,
+) -> None:
+    async with started(settings, admin_url, home, port, movable=movable, behind_s=behind_s) as running:
+        print(await greeting(running), flush=True)
+        beside = asyncio.create_task(then(running)) if then else None
+        while not running.server.should_exit:
+            await asyncio.sleep(0.1)
+            if beside is not None and beside.done():
+                beside.result()  # its failure is ours
+                beside = None
+        if beside is not None:
+            beside.cancel()
+
+
+@asynccontextmanager
+async def started(
+    settings: Settings, admin_url: str, home: Path, port: int, *, movable: bool = False, behind_s: float = 0.0
+) -> AsyncIterator[Running]:
+    """The instance, answering on loopback; SIGINT and SIGTERM ask it to stop. Port 0 takes a free one."""
+    await prepare(admin_url, settings, movable=movable, behind_s=behind_s)
+    made = await people(admin_url, home)
+    app = OneProcess(settings)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, **uvicorn_settings()))
+    serving = asyncio.create_task(server.serve())
+    try:
+        while not server.started:
+            if serving.done():
+                await serving
+                raise SystemExit(f"Daymark did not start: is port {port} taken? Set DAYMARK_PORT to another.")
+            await asyncio.sleep(0.02)
+        bound = server.servers[0].sockets[0].getsockname()[1]
+        await load_products(app)
+        yield Running(f"http://127.0.0.1:{bound}", admin_url, home, made, app, server)
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def load_products(app: OneProcess) -> None:
+    """The policies of `products/`, for products that are not known yet. What was changed since is not touched."""
+    from services.intake.handlers import load_products as load
+
+    await load(app.services["intake"].state.deps, sorted((ROOT / "products").glob("*.yaml")))
+
+
+async def greeting(running: Running) -> str:
+    """What a person needs to know, at each start."""
+    link = await sign_in_link(running.admin_url, running.base_url)
+    return f"""
+Daymark is up.
+
+  console    {running.base_url}/
+  sign in    {link}
+             (once, within the hour, as Olga of operations)
+  API docs   {running.base_url}/intake/docs  (and /snapshotter /incidents /reviewer)
+  keys       {running.home / "keys.json"}  (by role and by name)
+  data       {running.home}
+
+Ctrl-C stops it; the data stays."""
+
+
+async def move_clock(admin_url: str, ahead_s: float) -> None:
+    """Step a movable instance's clock: `ahead_s` of real time (negative: behind), only ever forward."""
+    import asyncpg
+
+    admin = await asyncpg.connect(admin_url)
+    try:
+        await bootstrap.move_clock(admin, ahead_s=ahead_s)
+    finally:
+        await admin.close()
