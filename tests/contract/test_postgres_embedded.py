@@ -145,18 +145,18 @@ async def test_after_kill_9_of_the_server_itself_the_next_start_recovers(home: P
         assert await said(server.url, "SELECT answer FROM kept") == 42
 
 
-async def test_a_server_that_does_not_end_by_itself_is_ended_by_the_next_start(home: Path) -> None:
+async def test_a_server_that_does_not_end_by_itself_is_ended_by_the_next_start(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.local.postgres.LEAVE_S", 0.5)
     with owned_by_another_process(home) as (owner, url):
         await said(url, "CREATE TABLE kept AS SELECT 42 AS answer")
         postmaster = psutil.Process(int((home / "data" / "postmaster.pid").read_text().splitlines()[0]))
         postmaster.suspend()  # deaf to the signal that its owner's death sends
         owner.kill()
         owner.wait()
-        later = threading.Timer(1.0, postmaster.resume)
-        later.start()
         with running(home) as server:
             assert await said(server.url, "SELECT answer FROM kept") == 42
-        later.join()
 
 
 async def test_a_pid_file_whose_number_is_now_another_programs_is_cleared(home: Path) -> None:
