@@ -29,9 +29,11 @@ test-fast: $(READY) ## the tests that start no other program
 	@$(BIN)/python -m pytest tests/unit $(ARGS)
 
 lint: $(READY) ## ruff and mypy, as pre-commit runs them
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy .
+	@found=0; \
+	$(BIN)/ruff check . || found=1; \
+	$(BIN)/ruff format --check . || found=1; \
+	$(BIN)/mypy . || found=1; \
+	exit $$found
 
 docs: $(READY) ## write docs/events and the state pictures from code; refuses to break an event
 	@$(BIN)/python -m shared.contracts.docs
