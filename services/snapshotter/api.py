@@ -1,0 +1,114 @@
+"""The HTTP door of the snapshotter: parse, call one handler, answer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+
+from services.snapshotter import handlers
+from services.snapshotter.commands import ObservationView, PublishSnapshot, SamplesView, SnapshotPage, SnapshotView
+from shared.contracts import SnapshotKind
+from shared.doors.caller import Caller, deps_of
+from shared.doors.problems import answered
+from shared.doors.strict import StrictRoute
+
+router = APIRouter(prefix="/snapshotter/v1", route_class=StrictRoute, tags=["snapshots"])
+Deps = Annotated[handlers.Deps, Depends(deps_of)]
+_Id = Annotated[str, Path(min_length=1, max_length=64)]
+_Filter = Annotated[str | None, Query(min_length=1, max_length=64)]
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: {"description": "No valid key."},
+    422: {"description": "Readable and wrong: `fields` says which and why."},
+}
+_OR_NONE: dict[int | str, dict[str, Any]] = {**_REFUSALS, 404: {"description": "There is no such thing here."}}
+
+
+@router.post(
+    "/snapshots",
+    status_code=201,
+    response_model=SnapshotView,
+    responses={
+        **_OR_NONE,
+        403: {"description": "Not of operations, or author or deployer of this CR; the refusal is on the record."},
+        409: {"description": "No SLI can be read at all and waiting will not help; `fields` gives each reason."},
+        503: {"description": "No SLI can be read because a source is down; `fields` gives each reason. Try again."},
+    },
+    summary="Publish a benchmark now",
+    description=(
+        "Reads every SLI of the product's policy over the last 24 hours, which takes up to a minute, and publishes the"
+        " readings as the benchmark of one CR, or of a product for all its CRs. SLIs that cannot be read are named with"
+        " their reason. With an `Idempotency-Key`, a repeat gets the first answer and reads nothing again."
+        " A benchmark that is published after the deploy is *late*: it is kept, and satisfies nothing."
+    ),
+)
+async def publish_snapshot(call: Caller, deps: Deps, command: PublishSnapshot) -> Response:
+    return answered(await handlers.publish_snapshot(deps, call, command))
+
+
+@router.get(
+    "/snapshots",
+    response_model=SnapshotPage,
+    responses=_REFUSALS,
+    summary="List snapshots, newest first",
+    description="Of one CR (`change_request`: benchmarks made for it, looks after its deploys), of a `product`, or all.",
+)
+async def list_snapshots(
+    call: Caller,
+    deps: Deps,
+    change_request: _Filter = None,
+    product: _Filter = None,
+    kind: SnapshotKind | None = None,
+    cursor: Annotated[
+        str | None, Query(pattern=r"^SNAP-[0-9]{1,18}$", description="`next_cursor` of the page before.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:
+    return answered(
+        await handlers.list_snapshots(
+            deps, call, cr_id=change_request, product_id=product, kind=kind, cursor=cursor, limit=limit
+        )
+    )
+
+
+@router.get(
+    "/snapshots/{id}",
+    response_model=SnapshotView,
+    responses=_OR_NONE,
+    summary="One snapshot",
+    description="Window, hash, author, and per SLI: query, source, numbers over its samples or why there are none.",
+)
+async def read_snapshot(call: Caller, deps: Deps, id: _Id) -> Response:
+    return answered(await handlers.read_snapshot(deps, call, id))
+
+
+@router.get(
+    "/snapshots/{id}/series",
+    response_model=SamplesView,
+    responses=_OR_NONE,
+    summary="Samples of some SLIs of a snapshot",
+    description="`?sli=latency-p95&sli=errors`, at most 20. One value per step from `start_s` on, null where there is no number.",
+)
+async def read_samples(
+    call: Caller,
+    deps: Deps,
+    id: _Id,
+    sli: Annotated[list[str], Query(description="Ids of SLIs.", min_length=1, max_length=20)],
+) -> Response:
+    return answered(await handlers.read_samples(deps, call, id, sli))
+
+
+@router.get(
+    "/change-requests/{id}/observation",
+    response_model=ObservationView,
+    responses=_OR_NONE,
+    summary="Where the observation of a CR stands",
+    description=(
+        "Every deployment with its benchmark and its looks: `after` (24 hours from the deploy) and `recovery` (after a"
+        " rollback), with window, due time, state, outcome and a sentence per SLI. What a correction superseded stays"
+        " readable. There is no door that says *verified*: only a verdict does."
+    ),
+)
+async def read_observation(call: Caller, deps: Deps, id: _Id) -> Response:
+    return answered(await handlers.read_observation(deps, call, id))

@@ -1,0 +1,40 @@
+"""The snapshotter, wired: `uvicorn services.snapshotter.app:app`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+
+from services import snapshotter
+from services.snapshotter import api, domain, handlers
+from services.snapshotter.sources import open_source
+from shared.service import Parts, service
+from shared.settings import Settings
+
+
+@asynccontextmanager
+async def make_deps(parts: Parts) -> AsyncIterator[handlers.Deps]:
+    """The sources that the settings describe, open for as long as the service lives. Raises ValueError for one that is wrong."""
+    async with AsyncExitStack() as stack:
+        sources = {name: open_source(name, settings) for name, settings in parts.settings.sources.items()}
+        for source in sources.values():
+            stack.push_async_callback(source.close)
+        yield handlers.Deps(db=parts.db, sources=sources)
+
+
+def build(settings: Settings | None = None) -> FastAPI:
+    return service(
+        name="snapshotter",
+        card=snapshotter.__doc__ or "",
+        routers=[api.router],
+        rights=domain.RIGHTS,
+        on=handlers.ON,
+        jobs=handlers.JOBS,
+        deps=make_deps,
+        settings=settings,
+    )
+
+
+app = build()

@@ -1,0 +1,184 @@
+"""What may be asked of the snapshotter, and what it answers: the shapes that both doors and handlers know."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from shared.contracts import ComparedSLI, Instant, MissingSLI, ObservationKind, Outcome, SnapshotKind
+
+_Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class PublishSnapshot(BaseModel):
+    """Take a snapshot of the last 24 hours now, and publish it as the benchmark of one CR or of a whole product."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"change_request": "CR-1", "reason": "An ordinary working day, no incident open."},
+                {"product": "epl", "reason": "Before Thursday's release."},
+            ]
+        },
+    )
+
+    change_request: _Id | None = Field(default=None, description="The CR it is for; or give `product`.")
+    product: _Id | None = Field(default=None, description="The product it is for: it holds for all its CRs.")
+    reason: Annotated[str, StringConstraints(min_length=3, max_length=1000, strip_whitespace=True)] = Field(
+        description="Why this window may stand for how production should be."
+    )
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> PublishSnapshot:
+        if (self.change_request is None) == (self.product is None):
+            raise ValueError("say either change_request or product")
+        return self
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class WindowView(_View):
+    start: Instant
+    end: Instant = Field(description="Not part of the window.")
+    step_s: int
+
+
+class ReadingView(_View):
+    """One SLI of a snapshot: numbers over its samples, or why there are none."""
+
+    sli: str
+    title: str
+    unit: str
+    source: str
+    query: str
+    samples: int = Field(description="Steps that have a number.")
+    steps: int = Field(description="Steps in the window.")
+    missing: str | None = Field(description="Why it was not read; null when it was.")
+    min: float | None
+    median: float | None
+    p95: float | None
+    max: float | None
+    warnings: tuple[str, ...]
+    hash: str = Field(description="SHA-256 over this SLI's canonical content.")
+
+
+class SnapshotSummary(_View):
+    id: str
+    kind: SnapshotKind
+    product: str
+    change_request: str | None
+    deployment: int | None
+    revision: int | None
+    window: WindowView
+    taken_at: Instant
+    taken_by: str
+    reason: str
+    policy_version: str
+    content_hash: str = Field(
+        description="SHA-256 over queries, sources and canonical samples."
+    )
+    slis: int
+    missing: tuple[MissingSLI, ...]
+
+
+class SnapshotView(SnapshotSummary):
+    readings: tuple[ReadingView, ...]
+    links: dict[str, str]
+
+
+class SnapshotPage(_View):
+    items: tuple[SnapshotSummary, ...]
+    next_cursor: str | None = Field(description="Give it as `cursor` for older ones; null at the end.")
+
+
+class BenchmarkView(_View):
+    """The benchmark of a CR as it stands: at its deploy when it was deployed, now otherwise."""
+
+    state: Literal["good", "stale", "late", "missing"]
+    sentence: str
+    snapshot: str | None
+    published_at: Instant | None
+    published_by: str | None
+    missing: tuple[MissingSLI, ...] = ()
+    late: tuple[str, ...] = Field(default=(), description="Published after the deploy: they satisfy nothing.")
+
+
+class AlsoDeployed(_View):
+    change_request: str
+    deployment: int
+    deployed_at: Instant
+
+
+class LookView(_View):
+    """One observation: of a deployment's revision, or of the return from it."""
+
+    kind: ObservationKind
+    deployment: int
+    revision: int
+    state: Literal["scheduled", "due", "capturing", "overdue", "closed", "superseded"]
+    window: WindowView
+    due_at: Instant
+    policy_version: str
+    outcome: Outcome | None
+    sentence: str | None
+    comparisons: tuple[ComparedSLI, ...]
+    judge_version: str | None
+    history_days: int | None = Field(description="Earlier days the judge could learn from.")
+    snapshot: str | None
+    benchmark: str | None
+    deviation: str | None
+    closed_at: Instant | None
+    overdue_at: Instant | None
+    superseded_at: Instant | None
+    superseded_because: str | None
+    attempts: int = Field(description="Captures tried so far while it is open.")
+    next_try_at: Instant | None
+    waiting_for: str | None = Field(description="What the last try could not read.")
+    also_deployed: tuple[AlsoDeployed, ...] = Field(description="Other CRs of the product deployed inside this window.")
+
+
+class DeploymentView(_View):
+    deployment: int
+    revision: int
+    deployed_at: Instant | None
+    rolled_back_at: Instant | None
+    benchmark: BenchmarkView
+    observations: tuple[LookView, ...] = Field(description="Superseded ones stay readable.")
+
+
+class ObservationView(_View):
+    change_request: str
+    product: str
+    is_withdrawn: bool
+    as_of: Instant
+    benchmark: BenchmarkView = Field(description="As it stands now: for the last deployment, or for one to come.")
+    deployments: tuple[DeploymentView, ...]
+    current: LookView | None = Field(description="The latest look that is not superseded.")
+
+
+class SeriesView(_View):
+    """Samples of some SLIs of one snapshot. Written by hand as JSON: this class is its description."""
+
+    sli: str
+    title: str
+    unit: str
+    query: str
+    source: str
+    hash: str
+    missing: str | None
+    values: tuple[float | None, ...] = Field(
+        description="One per step from `start_s` on; null where there is no number."
+    )
+
+
+class SamplesView(_View):
+    snapshot: str
+    start_s: float = Field(description="Unix seconds of the first step.")
+    step_s: int
+    steps: int
+    series: tuple[SeriesView, ...]

@@ -1,0 +1,234 @@
+"""What is said when a snapshot was taken: publishing a benchmark, closing an observation, detecting a deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from services.snapshotter.domain.benchmarks import Standing
+from services.snapshotter.domain.values import ChangeRequest, Observation, Snapshot, move
+from shared.contracts import (
+    BenchmarkPublished,
+    ComparedSLI,
+    DeviationDetected,
+    Fact,
+    MissingSLI,
+    ObservationClosed,
+    ObservationKind,
+    Outcome,
+    Severity,
+    SnapshotOverdue,
+    SnapshotTaken,
+)
+
+#: What the list in one fact may take, in bytes: a letter holds 256 KB. The full sentences stay readable over HTTP.
+FACT_LIST_BYTES = 200_000
+
+_GRAVITY: tuple[Severity, ...] = ("critical", "major", "minor")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome of one observation over all its SLIs, in one sentence, and the answers it rests on."""
+
+    outcome: Outcome
+    sentence: str
+    comparisons: tuple[ComparedSLI, ...]
+
+
+def verdict(kind: ObservationKind, outcome: Outcome, compared: Sequence[ComparedSLI], against: Standing) -> Verdict:
+    """`outcome` is the judge's over the SLIs that decide. A stale benchmark can show that something moved, not that nothing did."""
+    counted = [c for c in compared if c.decides]
+    same = [c for c in counted if c.outcome == outcome]
+    share = f"{len(same)} of {len(counted)} SLIs"
+    first = same[0].sentence if same else against.sentence
+    if outcome == "steady" and against.state == "stale":
+        sentence = f"Inconclusive: nothing moved, but the benchmark is stale: {against.sentence}."
+        return Verdict("inconclusive", sentence, tuple(compared))
+    if outcome == "steady":
+        done = "Recovered" if kind == "recovery" else "Steady"
+        sentence = f"{done}: {share} are where the benchmark was."
+    elif outcome == "moved":
+        worst = gravest(compared)
+        done = "Not recovered" if kind == "recovery" else "Moved"
+        sentence = f"{done}: {share} moved, first of all: {worst.sentence if worst else first}"
+    elif against.counts is None:
+        sentence = f"No data: {against.sentence}, so there is nothing to compare with."
+    else:
+        done = "No data" if outcome == "no_data" else "Inconclusive"
+        sentence = f"{done}: {share}, for example: {first}"
+    return Verdict(outcome, sentence, tuple(compared))
+
+
+def gravest(compared: Sequence[ComparedSLI]) -> ComparedSLI | None:
+    """Of the deciding SLIs that moved: the one that moved most for its limit, among those of the gravest severity."""
+    moved = [c for c in compared if c.outcome == "moved" and c.decides]
+    return min(moved, key=lambda c: (_GRAVITY.index(c.severity), -_times_its_limit(c)), default=None)
+
+
+def _times_its_limit(c: ComparedSLI) -> float:
+    if c.before is not None and c.after is not None and c.limit:
+        return abs(c.after - c.before) / c.limit
+    return abs(c.effect_relative or 0.0)
+
+
+def taken(snapshot: Snapshot) -> SnapshotTaken:
+    return SnapshotTaken(
+        subject=snapshot.subject,
+        snapshot_id=snapshot.id,
+        kind=snapshot.kind,
+        product_id=snapshot.product_id,
+        cr_id=snapshot.cr_id,
+        deployment=snapshot.deployment,
+        revision=snapshot.revision,
+        window_start=snapshot.window.start,
+        window_end=snapshot.window.end,
+        step_s=snapshot.window.step_s,
+        taken_at=snapshot.taken_at,
+        content_hash=snapshot.content_hash,
+        slis=snapshot.slis,
+        missing=_fitting_missing(snapshot.missing),
+    )
+
+
+def published(snapshot: Snapshot) -> tuple[Fact, ...]:
+    """What is said of a benchmark: that it was taken, and that it is one."""
+    return (
+        taken(snapshot),
+        BenchmarkPublished(
+            subject=snapshot.subject,
+            snapshot_id=snapshot.id,
+            product_id=snapshot.product_id,
+            cr_id=snapshot.cr_id,
+            window_start=snapshot.window.start,
+            window_end=snapshot.window.end,
+            content_hash=snapshot.content_hash,
+            reason=snapshot.reason,
+            published_at=snapshot.taken_at,
+            published_by=snapshot.taken_by,
+            slis=snapshot.slis,
+            missing=_fitting_missing(snapshot.missing),
+        ),
+    )
+
+
+def close(
+    look: Observation,
+    cr: ChangeRequest,
+    found: Verdict,
+    snapshot: Snapshot,
+    against: Standing,
+    *,
+    judge_version: str,
+    overdue_because: str | None,
+    now: datetime,
+) -> tuple[Observation, tuple[Fact, ...]]:
+    """The verdict on one look, and everything that is to be said of it.
+
+    `overdue_because`: what could not be read until patience ended; None when all was there. A `recovery` that moved
+    opens no second deviation. Raises ValueError when the look is not open.
+    """
+    happenings = ["time_came", "tried", *(["patience_ended"] if overdue_because else []), "judged"]
+    deviates = found.outcome == "moved" and look.kind == "after"
+    closed = replace(
+        look,
+        state=move(look.state, *happenings),
+        outcome=found.outcome,
+        sentence=found.sentence,
+        snapshot_id=snapshot.id,
+        benchmark_id=against.counts.id if against.counts else None,
+        deviation_id=f"DEV-{look.cr_id}-{look.deployment}-{look.revision}" if deviates else None,
+        overdue_at=now if overdue_because else None,
+        closed_at=now,
+    )
+    facts: list[Fact] = [taken(snapshot)]
+    if overdue_because:
+        facts.append(
+            SnapshotOverdue(
+                cr_id=look.cr_id,
+                product_id=look.product_id,
+                deployment=look.deployment,
+                revision=look.revision,
+                kind=look.kind,
+                due_at=look.due_at,
+                overdue_at=now,
+                reason=overdue_because,
+            )
+        )
+    facts.append(
+        ObservationClosed(
+            cr_id=look.cr_id,
+            product_id=look.product_id,
+            deployment=look.deployment,
+            revision=look.revision,
+            kind=look.kind,
+            outcome=found.outcome,
+            sentence=found.sentence,
+            comparisons=fitting(found.comparisons),
+            benchmark_id=against.counts.id if against.counts else None,
+            benchmark_hash=against.counts.content_hash if against.counts else None,
+            snapshot_id=snapshot.id,
+            snapshot_hash=snapshot.content_hash,
+            judge_version=judge_version,
+            closed_at=now,
+        )
+    )
+    if closed.deviation_id is not None:
+        facts.append(_deviation(closed, cr, found, snapshot, now))
+    return closed, tuple(facts)
+
+
+def _deviation(look: Observation, cr: ChangeRequest, found: Verdict, snapshot: Snapshot, now: datetime) -> Fact:
+    worst = gravest(found.comparisons)
+    if worst is None or look.deviation_id is None or look.benchmark_id is None:
+        raise ValueError("a deviation needs an SLI that moved away from a benchmark")
+    return DeviationDetected(
+        deviation_id=look.deviation_id,
+        cr_id=look.cr_id,
+        product_id=look.product_id,
+        release_id=cr.release_id,
+        deployment=look.deployment,
+        revision=look.revision,
+        severity=worst.severity,
+        sli=worst.sli,
+        title=worst.title,
+        unit=worst.unit,
+        before=worst.before,
+        after=worst.after,
+        effect_relative=worst.effect_relative,
+        limit=worst.limit,
+        since_at=worst.since_at,
+        slis_moved=sum(c.outcome == "moved" and c.decides for c in found.comparisons),
+        slis_judged=sum(c.outcome in ("moved", "steady") and c.decides for c in found.comparisons),
+        sentence=worst.sentence,
+        benchmark_id=look.benchmark_id,
+        snapshot_id=snapshot.id,
+        detected_at=now,
+    )
+
+
+# -- what fits into a letter ------------------------------------------------------------------------------------------
+
+
+def fitting(compared: Sequence[ComparedSLI], limit: int = FACT_LIST_BYTES) -> tuple[ComparedSLI, ...]:
+    """`compared`, its words cut short only as far as it must be to fit into a fact of at most `limit` bytes of list."""
+    for most in (2000, 200, 100, 50, 20, 0):
+        shown = tuple(
+            c.model_copy(update={"sentence": _cut(c.sentence, most), "title": _cut(c.title, most)}) for c in compared
+        )
+        if sum(len(c.model_dump_json().encode()) + 1 for c in shown) <= limit:
+            break
+    return shown
+
+
+def _fitting_missing(missing: Sequence[MissingSLI], limit: int = FACT_LIST_BYTES) -> tuple[MissingSLI, ...]:
+    for most in (500, 200, 100, 50, 20, 0):
+        shown = tuple(MissingSLI(sli=m.sli, reason=_cut(m.reason, most)) for m in missing)
+        if sum(len(m.model_dump_json().encode()) + 1 for m in shown) <= limit:
+            break
+    return shown
+
+
+def _cut(words: str, most: int) -> str:
+    return words if len(words) <= most else words[: max(0, most - 1)] + "…"

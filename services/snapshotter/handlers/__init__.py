@@ -1,0 +1,43 @@
+"""What the snapshotter does: one function per command, per event heard, per job. The tables stand at the foot."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from services.snapshotter.handlers.benchmarks import publish_snapshot
+from services.snapshotter.handlers.deps import Deps
+from services.snapshotter.handlers.heard import (
+    on_cr_deployed,
+    on_cr_described,
+    on_cr_rolled_back,
+    on_cr_withdrawn,
+)
+from services.snapshotter.handlers.observations import take_snapshot
+from services.snapshotter.handlers.reading import list_snapshots, read_observation, read_samples, read_snapshot
+from shared.contracts import CRChanged, CRDeployed, CRRegistered, CRRolledBack, CRWithdrawn, Fact, ProductChanged
+from shared.db import Appointment, Tx
+from shared.policies import on_product_changed
+
+ON: Mapping[type[Fact], Callable[[Tx, Any], Awaitable[None]]] = {
+    ProductChanged: on_product_changed,
+    CRRegistered: on_cr_described,
+    CRChanged: on_cr_described,
+    CRWithdrawn: on_cr_withdrawn,
+    CRDeployed: on_cr_deployed,
+    CRRolledBack: on_cr_rolled_back,
+}
+
+JOBS: Mapping[str, Callable[[Deps, Appointment], Awaitable[None]]] = {
+    "take_snapshot": take_snapshot,
+}
+
+__all__ = [
+    "JOBS",
+    "ON",
+    "Deps",
+    "list_snapshots",
+    "publish_snapshot",
+    "read_observation",
+    "read_samples",
+    "read_snapshot",
+    "take_snapshot",
+]

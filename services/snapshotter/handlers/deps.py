@@ -1,0 +1,17 @@
+"""What every handler of the snapshotter is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from services.snapshotter.sources import Source
+from shared.db import Database
+
+
+@dataclass(frozen=True)
+class Deps:
+    """`sources`: by the names that policies use."""
+
+    db: Database
+    sources: Mapping[str, Source] = field(default_factory=dict)

@@ -1,0 +1,161 @@
+"""The job of the 24 hour contract: read the nominal window however late it is, judge it, and say so once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.snapshotter import domain, store
+from services.snapshotter.handlers.capture import Captured, capture, keep
+from services.snapshotter.handlers.deps import Deps
+from services.snapshotter.handlers.judging import judged
+from services.snapshotter.sources import Missing
+from shared import policies
+from shared.contracts import MissingSLI, Policy
+from shared.db import Appointment, Tx
+from shared.errors import Busy, Unavailable
+
+DEADLINE_S = 180.0  #: for all SLIs of one look; what is not there then is tried again by the agenda
+HISTORY_DEADLINE_S = 120.0
+_TRIES = 2  #: at least, before a source's silence is believed: we may have been away ourselves until now
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What a look needs to know before anything is read."""
+
+    look: domain.Observation
+    policy: Policy
+    against: domain.Standing
+    kept: Sequence[store.KeptSeries]  #: the benchmark's series, with samples
+    deployed_at: datetime | None
+    now: datetime
+
+
+async def take_snapshot(deps: Deps, appointment: Appointment) -> None:
+    """Capture, judge, and close one observation; subject `<cr>/<deployment>/<kind>`.
+
+    Raises Unavailable while a source is down and patience lasts: the agenda comes back. After that the look is closed
+    with what there is, overdue, and every SLI that could not be read is `no_data`.
+    """
+    async with deps.db.house() as tx:
+        plan = await _plan(tx, appointment)
+    if plan is None:
+        async with deps.db.tx(appointment):
+            return  # it was closed or superseded: leaving forgets the appointment
+    look, policy = plan.look, plan.policy
+    captured = await capture(deps.sources, policy.slis, domain.observed_window(look, policy), deadline_s=DEADLINE_S)
+    waiting = captured.worth_waiting
+    if waiting and (plan.now < look.gives_up_at(policy) or appointment.attempts < _TRIES):
+        raise Unavailable(f"waiting for {_words(waiting, len(policy.slis))}")
+    history = await _history(deps, plan, captured)
+    kept = await asyncio.to_thread(keep, captured)
+    found = await asyncio.to_thread(judged, look, policy, captured, plan.against, plan.kept, history)
+
+    async with deps.db.tx(appointment) as tx:
+        cr = await store.locked_change_request(tx, look.cr_id, look.product_id)
+        current = await _open_look(tx, appointment)
+        if current is None:
+            return
+        against, _ = await _standing(tx, cr, look, policy)
+        if against != plan.against:
+            raise Busy("What counts as the benchmark changed during the capture.")
+        snapshot = domain.Snapshot(
+            id=await store.next_id(tx),
+            kind=look.kind,
+            product_id=look.product_id,
+            cr_id=look.cr_id,
+            deployment=look.deployment,
+            revision=look.revision,
+            window=captured.window,
+            taken_at=tx.now,
+            taken_by=tx.actor,
+            reason="",
+            policy_version=look.policy_version,
+            content_hash=kept.content_hash,
+            slis=len(policy.slis),
+            missing=captured.missing,
+        )
+        closed, facts = domain.close(
+            current,
+            cr,
+            found.verdict,
+            snapshot,
+            against,
+            judge_version=found.judge_version,
+            overdue_because=_words(waiting, len(policy.slis)) if waiting else None,
+            now=tx.now,
+        )
+        await store.insert_snapshot(tx, snapshot, kept.series)
+        await store.save_observation(tx, closed)
+        await store.save_comparisons(tx, closed, found.verdict.comparisons, found.judge_version, found.given)
+        await store.save_change_request(tx, cr, version=cr.version + len(facts))
+        for sequence, fact in enumerate(facts, cr.version + 1):
+            tx.emit(fact, sequence=sequence, policy_version=look.policy_version)
+        tx.audit(
+            look.subject,
+            action="take_snapshot",
+            revision=look.revision,
+            evidence=[kept.content_hash, *([against.counts.content_hash] if against.counts else [])],
+            policy_version=look.policy_version,
+            product=look.product_id,
+            snapshot=snapshot.id,
+            outcome=found.verdict.outcome,
+            judge_version=found.judge_version,
+        )
+
+
+async def _plan(tx: Tx, appointment: Appointment) -> _Plan | None:
+    look = await _open_look(tx, appointment)
+    if look is None:
+        return None
+    policy = await policies.of(tx, look.product_id, look.policy_version)
+    cr = await store.change_request(tx, look.cr_id) or domain.ChangeRequest(look.cr_id, look.product_id)
+    against, deployed_at = await _standing(tx, cr, look, policy)
+    kept = await store.series_of(tx, against.counts.id, samples=True) if against.counts else []
+    return _Plan(look, policy, against, kept, deployed_at, tx.now)
+
+
+async def _open_look(tx: Tx, appointment: Appointment) -> domain.Observation | None:
+    """The look that the appointment is for, unless it was closed or superseded."""
+    cr_id, number, kind = appointment.subject.rsplit("/", 2)
+    for look in await store.observations_of(tx, cr_id, int(number)):
+        if look.kind == kind and look.revision == appointment.revision and look.is_open:
+            return look
+    return None
+
+
+async def _standing(
+    tx: Tx, cr: domain.ChangeRequest, look: domain.Observation, policy: Policy
+) -> tuple[domain.Standing, datetime | None]:
+    """The benchmark that counted at the deploy, and when that was. Both looks at a deployment share it."""
+    deployed_at = (await store.deployment(tx, look.cr_id, look.deployment)).deployed_at
+    by = deployed_at or look.starts_at
+    benchmarks = await store.benchmarks_for(tx, cr, by)
+    found = domain.standing(benchmarks, cr, deployed_at=by, now=tx.now, max_age_h=policy.benchmark.max_age_h)
+    return found, deployed_at
+
+
+async def _history(deps: Deps, plan: _Plan, captured: Captured) -> Captured | None:
+    """Earlier days of those SLIs that can be compared at all. A source that has none costs nobody the verdict."""
+    if plan.deployed_at is None or plan.against.counts is None:
+        return None
+    window = domain.history_window(plan.deployed_at, plan.policy)
+    if window is None or domain.DAY.total_seconds() % window.step_s:
+        return None  # days that do not begin on a step cannot be laid over each other
+    there = {one.sli for one in plan.kept if one.missing is None}
+    slis = [
+        sli
+        for sli, reading in zip(captured.slis, captured.readings, strict=True)
+        if sli.id in there and not isinstance(reading, Missing)
+    ]
+    return await capture(deps.sources, slis, window, deadline_s=HISTORY_DEADLINE_S) if slis else None
+
+
+def _words(missing: Sequence[MissingSLI], of: int) -> str:
+    """`2 of 5 SLIs: latency-p95 (the source cannot be reached), ...`, short enough for a sentence."""
+    named = ", ".join(f"{each.sli} ({each.reason[:200]})" for each in missing[:3])
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    return f"{len(missing)} of {of} SLIs: {named}{more}"

@@ -1,0 +1,304 @@
+"""What everybody with a role on the product can read: snapshots, their samples, where the observation of a CR stands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from services.snapshotter import domain, store
+from services.snapshotter.commands import (
+    AlsoDeployed,
+    BenchmarkView,
+    DeploymentView,
+    LookView,
+    ObservationView,
+    ReadingView,
+    SnapshotPage,
+    SnapshotSummary,
+    SnapshotView,
+    WindowView,
+)
+from services.snapshotter.handlers.deps import Deps
+from services.snapshotter.samples import unpack
+from services.snapshotter.sources import steps
+from shared import policies
+from shared.access import Call
+from shared.answers import Answer
+from shared.contracts import ComparedSLI, SnapshotKind
+from shared.db import Tx
+from shared.errors import Invalid, NotFound
+from shared.jsons import dumps
+
+#: Series in one answer: some 3 MB at the finest step.
+MOST_SERIES = 20
+_JOB = "take_snapshot"
+
+
+async def read_snapshot(deps: Deps, call: Call, snapshot_id: str) -> Answer:
+    """One snapshot with a line per SLI, without samples. Raises NotFound."""
+    async with deps.db.read(call) as tx:
+        found = await _visible_snapshot(tx, snapshot_id)
+        kept = await store.series_of(tx, found.id, samples=False)
+    return Answer(200, dumps(snapshot_view(found, kept)))
+
+
+async def read_samples(deps: Deps, call: Call, snapshot_id: str, slis: Sequence[str]) -> Answer:
+    """The samples of some SLIs of one snapshot, and of no others. Raises NotFound, Invalid."""
+    wanted = list(dict.fromkeys(slis))
+    if not 1 <= len(wanted) <= MOST_SERIES:
+        raise Invalid(f"Say 1 to {MOST_SERIES} SLIs, as ?sli=...&sli=...")
+    async with deps.db.read(call) as tx:
+        found = await _visible_snapshot(tx, snapshot_id)
+        kept = await store.series_of(tx, found.id, wanted, samples=True)
+    unknown = set(wanted) - {one.sli for one in kept}
+    if unknown:
+        raise NotFound(f"{found.id} has no SLI {sorted(unknown)[0]}.")
+    return Answer(200, await asyncio.to_thread(_samples, found, kept))
+
+
+async def list_snapshots(
+    deps: Deps,
+    call: Call,
+    *,
+    cr_id: str | None,
+    product_id: str | None,
+    kind: SnapshotKind | None,
+    cursor: str | None,
+    limit: int,
+) -> Answer:
+    """Snapshots that the caller may see, newest first."""
+    async with deps.db.read(call) as tx:
+        found = await store.listed(
+            tx,
+            cr_id=cr_id,
+            product_id=product_id,
+            kind=kind,
+            visible=tx.caller.products() if tx.caller else frozenset(),
+            before=int(cursor.removeprefix("SNAP-")) if cursor else None,
+            limit=limit + 1,
+        )
+    shown = found[:limit]
+    after = shown[-1].id if len(found) > limit else None
+    return Answer(200, dumps(SnapshotPage(items=tuple(_summary(each) for each in shown), next_cursor=after)))
+
+
+async def read_observation(deps: Deps, call: Call, cr_id: str) -> Answer:
+    """All deployments of a CR and every look at them. Raises NotFound."""
+    async with deps.db.read(call) as tx:
+        cr = await store.change_request(tx, cr_id)
+        if cr is None or tx.caller is None or not tx.caller.roles(cr.product_id):
+            raise NotFound(f"{cr_id} is not known here (yet).")
+        view = await _observation(tx, cr)
+    return Answer(200, dumps(view))
+
+
+# -- views ------------------------------------------------------------------------------------------------------------
+
+
+async def _visible_snapshot(tx: Tx, snapshot_id: str) -> domain.Snapshot:
+    found = await store.snapshot(tx, snapshot_id)
+    if found is None or tx.caller is None or not tx.caller.roles(found.product_id):
+        raise NotFound(f"There is no snapshot {snapshot_id} here.")
+    return found
+
+
+def _summary(of: domain.Snapshot) -> SnapshotSummary:
+    return SnapshotSummary(**_summed(of))
+
+
+def _summed(of: domain.Snapshot) -> dict[str, Any]:
+    return {
+        "id": of.id,
+        "kind": of.kind,
+        "product": of.product_id,
+        "change_request": of.cr_id,
+        "deployment": of.deployment,
+        "revision": of.revision,
+        "window": WindowView(start=of.window.start, end=of.window.end, step_s=of.window.step_s),
+        "taken_at": of.taken_at,
+        "taken_by": of.taken_by,
+        "reason": of.reason,
+        "policy_version": of.policy_version,
+        "content_hash": of.content_hash,
+        "slis": of.slis,
+        "missing": of.missing,
+    }
+
+
+def snapshot_view(of: domain.Snapshot, kept: Sequence[store.KeptSeries]) -> SnapshotView:
+    """The answer that describes a snapshot."""
+    count = _count(of)
+    readings = tuple(
+        ReadingView(
+            sli=one.sli,
+            title=one.title,
+            unit=one.unit,
+            source=one.source,
+            query=one.query,
+            samples=one.n,
+            steps=count,
+            missing=one.missing,
+            min=one.min,
+            median=one.median,
+            p95=one.p95,
+            max=one.max,
+            warnings=one.warnings,
+            hash=one.hash,
+        )
+        for one in kept
+    )
+    path = f"/snapshotter/v1/snapshots/{of.id}"
+    return SnapshotView(**_summed(of), readings=readings, links={"self": path, "series": f"{path}/series?sli={{sli}}"})
+
+
+def _samples(of: domain.Snapshot, kept: Sequence[store.KeptSeries]) -> bytes:
+    count = _count(of)
+    document = {
+        "snapshot": of.id,
+        "start_s": of.window.start.timestamp(),
+        "step_s": of.window.step_s,
+        "steps": count,
+        "series": [
+            {
+                "sli": one.sli,
+                "title": one.title,
+                "unit": one.unit,
+                "query": one.query,
+                "source": one.source,
+                "hash": one.hash,
+                "missing": one.missing,
+                "values": [] if one.payload is None else unpack(one.payload, count),
+            }
+            for one in kept
+        ],
+    }
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)  # writes NaN as null
+
+
+def _count(of: domain.Snapshot) -> int:
+    return steps(of.window.start.timestamp(), of.window.end.timestamp(), of.window.step_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """What one CR's looks are shown with."""
+
+    now: datetime
+    judged: Mapping[tuple[int, int, str], tuple[str, dict[str, Any]]]
+    trying: Mapping[str, store.Trying]
+    also: Mapping[tuple[datetime, datetime], tuple[AlsoDeployed, ...]]
+    step_s: Mapping[str, int]  #: by policy version
+
+
+async def _observation(tx: Tx, cr: domain.ChangeRequest) -> ObservationView:
+    deployments = await store.deployments_of(tx, cr.id)
+    looks = await store.observations_of(tx, cr.id)
+    shelf = _Shelf(
+        tx.now,
+        await store.comparisons_of(tx, cr.id),
+        await store.trying(tx, _JOB, {look.subject for look in looks if look.is_open}),
+        {window: await _also(tx, cr, *window) for window in {(look.starts_at, look.ends_at) for look in looks}},
+        {
+            version: (await policies.of(tx, cr.product_id, version)).observation.step_s
+            for version in {look.policy_version for look in looks}
+        },
+    )
+    shown = {look: _look_view(look, shelf) for look in looks}
+    standing = [look for look in looks if look.state != "superseded"]
+    last = deployments[-1] if deployments and deployments[-1].rolled_back_at is None else None
+    return ObservationView(
+        change_request=cr.id,
+        product=cr.product_id,
+        is_withdrawn=cr.is_withdrawn,
+        as_of=tx.now,
+        benchmark=await _benchmark(tx, cr, last.deployed_at if last else None, last.policy_version if last else None),
+        deployments=tuple(
+            [
+                DeploymentView(
+                    deployment=each.number,
+                    revision=each.revision,
+                    deployed_at=each.deployed_at,
+                    rolled_back_at=each.rolled_back_at,
+                    benchmark=await _benchmark(tx, cr, each.deployed_at or each.rolled_back_at, each.policy_version),
+                    observations=tuple(view for look, view in shown.items() if look.deployment == each.number),
+                )
+                for each in deployments
+            ]
+        ),
+        current=shown[standing[-1]] if standing else None,
+    )
+
+
+async def _benchmark(
+    tx: Tx, cr: domain.ChangeRequest, deployed_at: datetime | None, policy_version: str | None
+) -> BenchmarkView:
+    if policy_version is not None:
+        policy = await policies.of(tx, cr.product_id, policy_version)
+    else:
+        latest = await policies.latest(tx, cr.product_id)
+        if latest is None:
+            sentence = f"no policy of {cr.product_id} is known here"
+            return BenchmarkView(
+                state="missing", sentence=sentence, snapshot=None, published_at=None, published_by=None
+            )
+        policy = latest[1]
+    found = domain.standing(
+        await store.benchmarks_for(tx, cr, deployed_at),
+        cr,
+        deployed_at=deployed_at,
+        now=tx.now,
+        max_age_h=policy.benchmark.max_age_h,
+    )
+    counts = found.counts
+    return BenchmarkView(
+        state=found.state,
+        sentence=found.sentence,
+        snapshot=counts.id if counts else None,
+        published_at=counts.taken_at if counts else None,
+        published_by=counts.taken_by if counts else None,
+        missing=counts.missing if counts else (),
+        late=tuple(each.id for each in found.late),
+    )
+
+
+async def _also(tx: Tx, cr: domain.ChangeRequest, start: datetime, end: datetime) -> tuple[AlsoDeployed, ...]:
+    return tuple(
+        AlsoDeployed(change_request=each.cr_id, deployment=each.number, deployed_at=each.deployed_at)
+        for each in await store.deployments_between(tx, cr.product_id, start, end)
+        if each.cr_id != cr.id and each.deployed_at is not None
+    )
+
+
+def _look_view(look: domain.Observation, shelf: _Shelf) -> LookView:
+    version, document = shelf.judged.get((look.deployment, look.revision, look.kind), (None, {}))
+    trying = shelf.trying.get(look.subject) if look.is_open else None
+    return LookView(
+        kind=look.kind,
+        deployment=look.deployment,
+        revision=look.revision,
+        state=look.state_at(shelf.now, trying.attempts if trying else 0),
+        window=WindowView(start=look.starts_at, end=look.ends_at, step_s=shelf.step_s[look.policy_version]),
+        due_at=look.due_at,
+        policy_version=look.policy_version,
+        outcome=look.outcome,
+        sentence=look.sentence,
+        comparisons=tuple(ComparedSLI.model_validate(each) for each in document.get("slis", ())),
+        judge_version=version,
+        history_days=document.get("history_days"),
+        snapshot=look.snapshot_id,
+        benchmark=look.benchmark_id,
+        deviation=look.deviation_id,
+        closed_at=look.closed_at,
+        overdue_at=look.overdue_at,
+        superseded_at=look.superseded_at,
+        superseded_because=look.superseded_because,
+        attempts=trying.attempts if trying else 0,
+        next_try_at=trying.next_at if trying else None,
+        waiting_for=trying.last_error if trying else None,
+        also_deployed=shelf.also[look.starts_at, look.ends_at],
+    )

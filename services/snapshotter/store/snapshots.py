@@ -1,0 +1,152 @@
+"""Snapshots and their samples: inserted once, read whole or one series at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, and_, insert, select
+
+from services.snapshotter.domain import ChangeRequest, Snapshot, Window
+from services.snapshotter.store.tables import numbers, series, snapshots
+from shared.contracts import MissingSLI
+from shared.db import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSeries:
+    """One SLI's row of a snapshot. `payload` is packed samples; None when it is missing or was not asked for."""
+
+    sli: str
+    title: str
+    unit: str
+    source: str
+    query: str
+    missing: str | None
+    warnings: tuple[str, ...]
+    hash: str
+    n: int
+    min: float | None
+    median: float | None
+    p95: float | None
+    max: float | None
+    payload: bytes | None = None
+
+
+async def next_id(tx: Tx) -> str:
+    return f"SNAP-{await tx.scalar(select(numbers.next_value()))}"
+
+
+async def insert_snapshot(tx: Tx, taken: Snapshot, kept: Sequence[KeptSeries]) -> None:
+    """Write a snapshot with its samples, once and for all. A second one of the same look is refused as a conflict."""
+    await tx.execute(
+        insert(snapshots).values(
+            number=int(taken.id.removeprefix("SNAP-")),
+            id=taken.id,
+            kind=taken.kind,
+            product_id=taken.product_id,
+            cr_id=taken.cr_id,
+            deployment=taken.deployment,
+            revision=taken.revision,
+            window_start=taken.window.start,
+            window_end=taken.window.end,
+            step_s=taken.window.step_s,
+            taken_at=taken.taken_at,
+            taken_by=taken.taken_by,
+            reason=taken.reason,
+            policy_version=taken.policy_version,
+            content_hash=taken.content_hash,
+            slis=taken.slis,
+            missing=[each.model_dump() for each in taken.missing],
+        )
+    )
+    rows = [
+        {
+            **{name: getattr(one, name) for name in _SERIES if name != "warnings"},
+            "snapshot_id": taken.id,
+            "place": place,
+            "warnings": list(one.warnings),
+            "payload": one.payload,
+        }
+        for place, one in enumerate(kept)
+    ]
+    if rows:
+        await tx.execute(insert(series), rows)
+
+
+async def snapshot(tx: Tx, snapshot_id: str) -> Snapshot | None:
+    row = await tx.one(select(snapshots).where(snapshots.c.id == snapshot_id))
+    return None if row is None else _snapshot(row)
+
+
+async def benchmarks_for(tx: Tx, cr: ChangeRequest, deployed_at: datetime | None) -> list[Snapshot]:
+    """Benchmarks of the CR, and those for all its product: the newest 50 of each from before the deploy, 10 from after."""
+    c = snapshots.c
+    rows: list[Row[Any]] = []
+    for subject in (c.cr_id == cr.id, and_(c.cr_id.is_(None), c.product_id == cr.product_id)):
+        found = select(snapshots).where(c.kind == "benchmark", subject)
+        if deployed_at is None:
+            rows += await tx.all(found.order_by(c.number.desc()).limit(50))
+        else:
+            rows += await tx.all(found.where(c.taken_at < deployed_at).order_by(c.number.desc()).limit(50))
+            rows += await tx.all(found.where(c.taken_at >= deployed_at).order_by(c.number).limit(10))
+    return [_snapshot(row) for row in rows]
+
+
+async def listed(
+    tx: Tx,
+    *,
+    cr_id: str | None,
+    product_id: str | None,
+    kind: str | None,
+    visible: frozenset[str] | None,
+    before: int | None,
+    limit: int,
+) -> list[Snapshot]:
+    """Snapshots, newest first. `visible`: products that the caller may read of, None = all; `before`: a number."""
+    c = snapshots.c
+    found: Select[Any] = select(snapshots)
+    for column, value in ((c.cr_id, cr_id), (c.product_id, product_id), (c.kind, kind)):
+        if value is not None:
+            found = found.where(column == value)
+    if visible is not None:
+        found = found.where(c.product_id.in_(sorted(visible)))
+    if before is not None:
+        found = found.where(c.number < before)
+    return [_snapshot(row) for row in await tx.all(found.order_by(c.number.desc()).limit(limit))]
+
+
+_SERIES = ["sli", "title", "unit", "source", "query", "missing", "warnings", "hash", "n", "min", "median", "p95", "max"]
+
+
+async def series_of(tx: Tx, snapshot_id: str, slis: Iterable[str] | None = None, *, samples: bool) -> list[KeptSeries]:
+    """The series of a snapshot in the policy's order, all or some; with their packed samples or without."""
+    c = series.c
+    found = select(*(c[name] for name in _SERIES), *([c.payload] if samples else [])).where(
+        c.snapshot_id == snapshot_id
+    )
+    if slis is not None:
+        found = found.where(c.sli.in_(list(slis)))
+    rows = await tx.all(found.order_by(c.place))
+    return [KeptSeries(**{**row._mapping, "warnings": tuple(row.warnings)}) for row in rows]
+
+
+def _snapshot(row: Row[Any]) -> Snapshot:
+    return Snapshot(
+        id=row.id,
+        kind=row.kind,
+        product_id=row.product_id,
+        cr_id=row.cr_id,
+        deployment=row.deployment,
+        revision=row.revision,
+        window=Window(row.window_start, row.window_end, row.step_s),
+        taken_at=row.taken_at,
+        taken_by=row.taken_by,
+        reason=row.reason,
+        policy_version=row.policy_version,
+        content_hash=row.content_hash,
+        slis=row.slis,
+        missing=tuple(MissingSLI(**each) for each in row.missing),
+    )

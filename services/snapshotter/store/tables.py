@@ -1,0 +1,136 @@
+"""The tables. Snapshots and series are written once: no code here changes them, and a trigger refuses who would."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy import Sequence as DbSequence
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from shared.db.tables import Moment, plumbing
+
+metadata = MetaData(schema="snapshotter")
+plumbing(metadata)
+
+numbers = DbSequence("snapshot_numbers", metadata=metadata)
+
+#: A subject is what facts are keyed by: a CR, or a product. Its version orders all that is said of it.
+subjects = Table(
+    "subjects",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("product_id", Text, nullable=False),
+    Column("is_cr", Boolean, nullable=False),
+    Column("release_id", Text),
+    Column("revision", Integer, nullable=False),
+    Column("authors", ARRAY(Text), nullable=False),
+    Column("deployers", ARRAY(Text), nullable=False),
+    Column("is_withdrawn", Boolean, nullable=False),
+    Column("version", BigInteger, nullable=False),
+)
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("cr_id", Text, primary_key=True),
+    Column("deployment", Integer, primary_key=True),
+    Column("product_id", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("deployed_at", Moment),
+    Column("deployer", Text),
+    Column("policy_version", Text),
+    Column("rollback_revision", Integer, nullable=False),
+    Column("rolled_back_at", Moment),
+    Index("deployments_when", "product_id", "deployed_at"),
+)
+observations = Table(
+    "observations",
+    metadata,
+    Column("cr_id", Text, primary_key=True),
+    Column("deployment", Integer, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("product_id", Text, nullable=False),
+    Column("starts_at", Moment, nullable=False),
+    Column("ends_at", Moment, nullable=False),
+    Column("due_at", Moment, nullable=False),
+    Column("armed_at", Moment, nullable=False),
+    Column("policy_version", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("outcome", Text),
+    Column("sentence", Text),
+    Column("comparisons", JSONB),
+    Column("judge_version", Text),
+    Column("snapshot_id", Text),
+    Column("benchmark_id", Text),
+    Column("deviation_id", Text),
+    Column("overdue_at", Moment),
+    Column("closed_at", Moment),
+    Column("superseded_at", Moment),
+    Column("superseded_because", Text),
+)
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("product_id", Text, nullable=False),
+    Column("cr_id", Text),
+    Column("deployment", Integer),
+    Column("revision", Integer),
+    Column("window_start", Moment, nullable=False),
+    Column("window_end", Moment, nullable=False),
+    Column("step_s", Integer, nullable=False),
+    Column("taken_at", Moment, nullable=False),
+    Column("taken_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("policy_version", Text, nullable=False),
+    Column("content_hash", Text, nullable=False),
+    Column("slis", Integer, nullable=False),
+    Column("missing", JSONB, nullable=False),
+    Index("snapshots_of_cr", "cr_id", "number"),
+    Index("snapshots_of_product", "product_id", "number"),
+    # Exactly one result per (CR, deployment, revision, kind), whatever runs twice.
+    Index(
+        "snapshots_one_look",
+        "cr_id",
+        "deployment",
+        "revision",
+        "kind",
+        unique=True,
+        postgresql_where=text("kind <> 'benchmark'"),
+    ),
+)
+series = Table(
+    "series",
+    metadata,
+    Column("snapshot_id", Text, primary_key=True),
+    Column("sli", Text, primary_key=True),
+    Column("place", SmallInteger, nullable=False),  # in the policy's order
+    Column("title", Text, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("query", Text, nullable=False),
+    Column("missing", Text),
+    Column("warnings", JSONB, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("payload", LargeBinary),
+    Column("n", Integer, nullable=False),  # samples that are numbers
+    Column("min", Float),
+    Column("median", Float),
+    Column("p95", Float),
+    Column("max", Float),
+)
+agenda = metadata.tables["snapshotter.agenda"]
