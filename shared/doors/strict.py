@@ -26,10 +26,14 @@ NODE_LIMIT = 100_000  #: values in one document
 DIGIT_LIMIT = 40  #: digits of one number
 INT_LIMIT = 2**63 - 1
 
-# A key is a string followed by a colon. The pattern may also match inside strings: it counts too many, never too few.
+# A key is a string followed by a colon. Looked for inside strings too: that counts too many, never too few.
 _KEY = re.compile(rb'"[ \t\r\n]*:')
-# An integer beyond int64 has 19 digits in a row; a longer number of short runs has an exponent of 7 or more.
-_LONG_NUMBER = re.compile(rb"[0-9]{18}|[eE][+-]?[0-9]{7}")
+_BLANK_COLONS = (b" :", b"\t:", b"\n:", b"\r:")
+# Runs are looked for in a translation, where each character of the run is a 0: ten times as fast as a pattern.
+_DIGITS = bytes(0x30 if byte in b"0123456789" else 0x20 for byte in range(256))
+_NUMBERS = bytes(0x30 if byte in b"0123456789.eE+-" else 0x20 for byte in range(256))
+_LONG_INTEGER = b"0" * 19  # what is beyond int64 has no fewer digits
+_LONG_NUMBER = b"0" * (DIGIT_LIMIT + 1)
 
 
 def strict_loads(raw: bytes) -> Any:
@@ -39,9 +43,21 @@ def strict_loads(raw: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         raise Malformed(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
     keys = _measured(value)
-    if len(_KEY.findall(raw)) != keys or b"\\u0000" in raw or _LONG_NUMBER.search(raw):
+    if (
+        _most_keys(raw) != keys
+        or b"\\u0000" in raw
+        or _LONG_INTEGER in raw.translate(_DIGITS)
+        or _LONG_NUMBER in raw.translate(_NUMBERS)
+    ):
         _read_exactly(raw)
     return value
+
+
+def _most_keys(raw: bytes) -> int:
+    """No fewer than the keys written in `raw`, twins included."""
+    if any(blank in raw for blank in _BLANK_COLONS):
+        return len(_KEY.findall(raw))
+    return raw.count(b'":')
 
 
 def _measured(value: Any) -> int:

@@ -24,21 +24,23 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.instrumentation.sqlalchemy.engine import EngineTracer
 from opentelemetry.metrics import Counter, Histogram
 from opentelemetry.metrics import _Gauge as Gauge
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.view import DropAggregation, View
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from shared.clock import monotonic_s
 from shared.telemetry.logs import current_service, named
 from shared.telemetry.metrics import DURATION_BUCKETS, METRICS, Metric
-from shared.telemetry.traces import from_traceparent
+from shared.telemetry.traces import begun, from_traceparent
 
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
 _KINDS: dict[Kind, SpanKind] = {
@@ -48,6 +50,14 @@ _KINDS: dict[Kind, SpanKind] = {
     "producer": SpanKind.PRODUCER,
     "consumer": SpanKind.CONSUMER,
 }
+# FastAPI measures three times for each request; the one that is looked at stays, with the labels that are looked at.
+_VIEWS = (
+    View(instrument_name="http.server.active_requests", aggregation=DropAggregation()),
+    View(
+        instrument_name="http.server.request.duration",
+        attribute_keys={"http.request.method", "http.route", "http.response.status_code", "error.type"},
+    ),
+)
 _UNTRACED = ("/healthz", "/readyz", "/metrics", "/version")
 _EXPORT_TIMEOUT_S = 2.0
 _EXPORT_EVERY_S = 2.0
@@ -86,6 +96,7 @@ class Telemetry:
                 "service.instance.id": instance or f"{socket.gethostname()}-{secrets.token_hex(4)}",
             }
         )
+        self._exporters: tuple[OTLPSpanExporter | OTLPMetricExporter, ...] = ()
         sampler = ParentBased(TraceIdRatioBased(sampled_share)) if self.is_tracing else ALWAYS_OFF
         self.tracer_provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
         readers: list[MetricReader] = [PrometheusMetricReader(scope_info_enabled=False, registry=self.registry)]
@@ -94,12 +105,13 @@ class Telemetry:
         if otlp_endpoint is not None:
             base = otlp_endpoint.rstrip("/")
             spans = OTLPSpanExporter(endpoint=f"{base}/v1/traces", timeout=_EXPORT_TIMEOUT_S)
+            numbers = OTLPMetricExporter(endpoint=f"{base}/v1/metrics", timeout=_EXPORT_TIMEOUT_S)
+            self._exporters = (spans, numbers)
             self.tracer_provider.add_span_processor(
                 BatchSpanProcessor(
                     spans, max_queue_size=4096, max_export_batch_size=512, schedule_delay_millis=_EXPORT_EVERY_S * 1000
                 )
             )
-            numbers = OTLPMetricExporter(endpoint=f"{base}/v1/metrics", timeout=_EXPORT_TIMEOUT_S)
             readers.append(
                 PeriodicExportingMetricReader(
                     numbers,
@@ -107,7 +119,13 @@ class Telemetry:
                     export_timeout_millis=_EXPORT_TIMEOUT_S * 1000,
                 )
             )
-        self.meter_provider = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
+        self.meter_provider = MeterProvider(
+            metric_readers=readers,
+            resource=resource,
+            views=_VIEWS,
+            exemplar_filter=AlwaysOffExemplarFilter(),  # their price is paid by each measurement
+            shutdown_on_exit=False,
+        )
         self.tracer = self.tracer_provider.get_tracer("daymark", version)
         self._meter = self.meter_provider.get_meter("daymark", version)
         self._instruments: dict[str, Counter | Gauge | Histogram] = {}
@@ -120,6 +138,7 @@ class Telemetry:
         return {
             "tracer_provider": self.tracer_provider,
             "meter_provider": self.meter_provider,
+            "tracing": self.is_tracing,  # off, `watch` gives requests their trace ids at a tenth of the price
             "logs": False,  # ours are structlog's
             "operation_spans": False,  # three more spans for each request, of no use here
             "auto_configure": False,  # the environment must not add exporters behind our back
@@ -127,8 +146,11 @@ class Telemetry:
         }
 
     def watch(self, app: FastAPI) -> None:
-        """Name this service in every log line written on behalf of `app`, its lifespan's tasks included."""
-        app.user_middleware.insert(0, Middleware(_Named, service=self.service))
+        """Name this service in every log line written on behalf of `app`, its lifespan's tasks included.
+
+        Call it last, so that it is outermost; and while nothing is traced, it is what gives each request a trace id.
+        """
+        app.user_middleware.insert(0, Middleware(_Watch, service=self.service, is_joining=not self.is_tracing))
 
     def watch_engine(self, engine: AsyncEngine) -> None:
         """A span for each statement on `engine`, while tracing is on. (Off, it would only cost.)
@@ -199,12 +221,14 @@ class Telemetry:
         `parent` is a stored traceparent; without it the current span is the parent, if any. `links` are the
         traceparents of what is worked on together (a batch). A name is few-valued: `process daymark.reviews`.
         """
-        context = None
-        if parent is not None:
-            above = from_traceparent(parent)
+        above = from_traceparent(parent)
+        span: Span
+        if self.is_tracing:
             context = trace.set_span_in_context(NonRecordingSpan(above)) if above is not None else None
-        found = [Link(each) for each in map(from_traceparent, links) if each is not None] if self.is_tracing else None
-        span = self.tracer.start_span(name, context, _KINDS[kind], attributes, found)
+            found = [Link(each) for each in map(from_traceparent, links) if each is not None]
+            span = self.tracer.start_span(name, context, _KINDS[kind], attributes, found)
+        else:
+            span = NonRecordingSpan(begun(above or _here()))
         token = otel_context.attach(trace.set_span_in_context(span))
         try:
             yield span
@@ -223,13 +247,21 @@ class Telemetry:
         if self._is_closed:
             return
         self._is_closed = True
-        # In threads nobody waits for: the exporters' own shutdown retries for as long as they please.
-        closing: list[Callable[[], object]] = [self.tracer_provider.shutdown, self.meter_provider.shutdown]
-        threads = [threading.Thread(target=_quietly, args=(each,), daemon=True) for each in closing]
+        # In threads of our own: the providers wait for their exporters, and these try again for as long as they please.
+        threads = [
+            threading.Thread(target=_quietly, args=(each,), daemon=True)
+            for each in (self.tracer_provider.shutdown, self.meter_provider.shutdown)
+        ]
         for thread in threads:
             thread.start()
+        until = monotonic_s() + timeout_s
         for thread in threads:
-            thread.join(timeout_s / len(threads))
+            thread.join(max(0.0, until - timeout_s * 2 / 3 - monotonic_s()))
+        if any(thread.is_alive() for thread in threads):
+            for exporter in self._exporters:
+                _quietly(exporter.shutdown)  # no further tries: the one under way ends within its own time limit
+        for thread in threads:
+            thread.join(max(0.0, until - monotonic_s()))
 
 
 def _quietly(close: Callable[[], object]) -> None:
@@ -241,12 +273,26 @@ def _is_untraced(scope: MutableMapping[str, Any]) -> bool:
     return str(scope.get("path", "")).endswith(_UNTRACED)
 
 
-class _Named:
-    """Sets whose service a task belongs to; tasks started in it inherit that."""
+def _here() -> SpanContext | None:
+    context = trace.get_current_span().get_span_context()
+    return context if context.is_valid else None
 
-    def __init__(self, app: ASGIApp, service: str) -> None:
-        self.app, self.service = app, service
+
+class _Watch:
+    """Sets whose service a task belongs to (tasks started in it inherit that) and, if need be, the trace it is in."""
+
+    def __init__(self, app: ASGIApp, service: str, is_joining: bool) -> None:
+        self.app, self.service, self.is_joining = app, service, is_joining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         current_service.set(self.service)
-        await self.app(scope, receive, send)
+        if not self.is_joining or scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        said = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
+        context = begun(from_traceparent(said.decode("latin-1")))
+        token = otel_context.attach(trace.set_span_in_context(NonRecordingSpan(context)))
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            otel_context.detach(token)

@@ -5,6 +5,7 @@ What is stored is a W3C `traceparent` and nothing more: 55 characters, `00-<32 h
 
 from __future__ import annotations
 
+import random
 import re
 
 from opentelemetry import trace
@@ -37,6 +38,15 @@ def from_traceparent(written: str | None) -> SpanContext | None:
         trace_flags=TraceFlags(int(found[3], 16) & TraceFlags.SAMPLED),
     )
     return context if context.is_valid else None
+
+
+def begun(parent: SpanContext | None) -> SpanContext:
+    """The context of a span that is not recorded: in the parent's trace, or in a new one."""
+    return SpanContext(
+        trace_id=parent.trace_id if parent is not None else random.getrandbits(128) or 1,  # no secret
+        span_id=random.getrandbits(64) or 1,
+        is_remote=False,
+    )
 
 
 def trace_headers() -> dict[str, str]:

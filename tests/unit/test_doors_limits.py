@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+import structlog
 from fastapi import APIRouter, FastAPI, Form, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from fastapi.testclient import TestClient
@@ -62,6 +63,12 @@ def client() -> TestClient:
     return TestClient(app)
 
 
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    with structlog.testing.capture_logs():
+        yield
+
+
 def chunks(size: int) -> Iterator[bytes]:
     yield b'{"a": "'
     for _ in range(size // 100):
@@ -105,6 +112,7 @@ def test_an_address_no_column_could_hold_is_400(client: TestClient, path: str) -
     assert (answer.status_code, answer.json()["type"]) == (400, "urn:daymark:problem:malformed")
 
 
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("path", ["/v1/page", "/v1/bug", "/nowhere", "/v1/stream", "/v1/own"])
 def test_every_answer_tells_the_browser_what_not_to_do(client: TestClient, path: str) -> None:
     answer = client.get(path)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
 from fastapi import APIRouter, FastAPI, HTTPException, Query
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +18,7 @@ from shared.answers import Answer, Repeated
 from shared.doors.problems import BODY_LIMIT, answered, problems
 from shared.doors.strict import StrictRoute
 from shared.errors import Conflict, DaymarkError, Invalid, KeyReused, NotFound, Stale, Unauthenticated, Unavailable
+from shared.telemetry import configure_logs
 
 
 class Thing(BaseModel):
@@ -61,7 +67,7 @@ def client() -> TestClient:
 
     @router.get("/fresh")
     async def fresh() -> Any:
-        return answered(Answer.of({"id": "CR-1"}, status=201))
+        return answered(Answer(201, b'{"id":"CR-1"}'))
 
     @router.post("/things")
     async def things(thing: Thing) -> Thing:
@@ -99,8 +105,21 @@ def test_when_to_come_back_and_how_to_sign_in_stand_in_the_headers(client: TestC
     assert client.get("/raise/unauthenticated").headers["www-authenticate"].startswith("Bearer")
 
 
-def test_a_bug_is_500_without_stack_or_sql(client: TestClient) -> None:
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    out = io.StringIO()
+    before = list(logging.getLogger().handlers)
+    configure_logs(stream=out, plain=False)
+    yield out
+    logging.getLogger().handlers[:] = before
+    structlog.reset_defaults()
+
+
+def test_a_bug_is_500_without_stack_or_sql_which_stand_in_the_log(client: TestClient, lines: io.StringIO) -> None:
     answer = client.get("/bug")
+    (line,) = [json.loads(each) for each in lines.getvalue().splitlines()]
+    assert "RuntimeError: SELECT secret" in line["exception"]
+    assert line["request_id"] == answer.json()["instance"].rpartition(":")[2]
     assert answer.status_code == 500
     assert read(answer)["type"] == "urn:daymark:problem:internal"
     assert "SELECT" not in answer.text and "Traceback" not in answer.text and "RuntimeError" not in answer.text
