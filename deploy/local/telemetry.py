@@ -81,7 +81,9 @@ class DemoTelemetry:
         except OSError:
             door.close()
             raise
-        config = uvicorn.Config(self.app(), lifespan="off", ws="none", log_config=None, timeout_graceful_shutdown=2)
+        config = uvicorn.Config(
+            self.app(), lifespan="off", ws="none", log_config=None, server_header=False, timeout_graceful_shutdown=2
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve, args=(self._server, door), name=NAME, daemon=True)
         self._thread.start()
