@@ -26,7 +26,7 @@ test: $(READY) ## all tests, on the real servers that can be had; ARGS=... goes 
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 test-fast: $(READY) ## the tests that start no other program
-	@$(BIN)/python -m pytest tests/unit $(ARGS)
+	@$(BIN)/python -m pytest tests/unit -n $(WORKERS) --dist loadgroup $(ARGS)
 
 lint: $(READY) ## ruff and mypy, as pre-commit runs them
 	@found=0; \
