@@ -58,7 +58,8 @@ _VIEWS = (
         attribute_keys={"http.request.method", "http.route", "http.response.status_code", "error.type"},
     ),
 )
-_UNTRACED = ("/healthz", "/readyz", "/metrics", "/version")
+# Asked every few seconds, and told nothing by it; and a sign-in link, whose query is a secret that no span may hold.
+_UNTRACED = ("/healthz", "/readyz", "/metrics", "/version", "/sign-in")
 _EXPORT_TIMEOUT_S = 2.0
 _EXPORT_EVERY_S = 2.0
 _METRICS_EVERY_S = 15.0

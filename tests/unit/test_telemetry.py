@@ -23,6 +23,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from shared.doors.limits import limits
+from shared.doors.problems import problems
 from shared.telemetry import METRICS, Telemetry, configure_logs, current_traceparent, trace_headers
 from shared.telemetry.traces import from_traceparent
 
@@ -120,6 +122,30 @@ def test_a_request_a_letter_and_its_hearer_are_one_trace(telemetry: Telemetry, s
     assert send.context.trace_id == request.context.trace_id == int(PARENT[3:35], 16)
     assert [link.context.span_id for link in process.links] == [send.context.span_id]
     assert process.context.trace_id != send.context.trace_id
+
+
+def test_probes_and_sign_in_links_leave_no_span(telemetry: Telemetry, spans: InMemorySpanExporter) -> None:
+    client = TestClient(FastAPI(telemetry=telemetry.for_fastapi(), openapi_url=None))
+    for path in ("/intake/healthz", "/intake/readyz", "/intake/metrics", "/sign-in?link=secret"):
+        client.get(path)
+    assert not spans.get_finished_spans()
+
+
+def test_a_request_joins_the_trace_it_names_even_while_nothing_is_recorded() -> None:
+    telemetry = Telemetry("intake", version="1")
+    app = FastAPI(telemetry=telemetry.for_fastapi(), openapi_url=None)
+    problems(app)
+    limits(app)
+    telemetry.watch(app)
+
+    @app.get("/things")
+    async def things() -> str | None:
+        return current_traceparent()
+
+    answer = TestClient(app).get("/things", headers={"traceparent": PARENT})
+    assert answer.json()[3:35] == PARENT[3:35] == answer.headers["x-request-id"]
+    assert TestClient(app).get("/things", headers=[(b"traceparent", b"\xff")]).json()[3:35] != PARENT[3:35]
+    telemetry.close()
 
 
 def test_without_a_collector_there_are_still_trace_ids_to_join_and_nothing_is_recorded() -> None:
