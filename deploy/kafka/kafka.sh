@@ -72,7 +72,7 @@ prepare() { # PORT
   settings "$1" >"$dir/server.properties"
   if [[ ! -f $dir/data/meta.properties ]]; then
     local id; id=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=')
-    (java_with kafka.tools.StorageTool format --standalone --cluster-id "$id" --config "$dir/server.properties" >/dev/null)
+    (java_with kafka.tools.StorageTool format --standalone "--cluster-id=$id" --config "$dir/server.properties" >/dev/null)
   fi
 }
 

@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from shared.bus import MAX_RECORD_BYTES, TP, Batch, BusBroken, ClaimPositions, PositionLost, Record
-from shared.bus.kafka_clients import LATEST, answered, leave, let_go, offsets
+from shared.bus.kafka_clients import EARLIEST, LATEST, answered, leave, let_go, offsets
 from shared.errors import Unavailable
 
 REBUILDS = 3
@@ -60,6 +60,8 @@ class Member:
         self._consumer: AIOKafkaConsumer | None = None
         self._assigned = Assigned()
         self._given = self._empty = 0  # records and empty batches so far: the watchdog's evidence
+        self._seen = (0, 0)
+        self._silent_since: float | None = None
         self._rebuilds = 0
         self._is_stalled = False
         self._commits: dict[TP, int] = {}
@@ -150,17 +152,14 @@ class Member:
                 claims = await self._claim(set(due))
         except TimeoutError as error:
             raise Unavailable(f"The positions of {self._group} were not given within {CLAIM_S:g} s.") from error
+        new = {tp for tp in due if claims[tp].offset is None}
+        starts = await offsets(self._servers, {tp.topic for tp in new}, EARLIEST) if new else {}
         if mine.due is not due:
             return  # assigned anew meanwhile: what was claimed is not what we hold
-        new = [tp for tp in due if claims[tp].offset is None]
         for tp in due:
-            if (offset := claims[tp].offset) is not None:
-                consumer.seek(TopicPartition(*tp), offset)
-        if new:
-            async with answered("find the start of a topic"):
-                await consumer.seek_to_beginning(*(TopicPartition(*tp) for tp in new))
-        if mine.due is due:
-            mine.due, mine.generations = set(), {tp: claims[tp].generation for tp in due}
+            offset = claims[tp].offset
+            consumer.seek(TopicPartition(*tp), starts[tp] if offset is None else offset)
+        mine.due, mine.generations = set(), {tp: claims[tp].generation for tp in due}
 
     async def _get(self, max_records: int, wait_s: float) -> list[Record]:
         """What was fetched of the partitions we claimed, in order per partition."""
@@ -190,31 +189,36 @@ class Member:
     # -- the watchdog --------------------------------------------------------------------------------------------------
 
     async def _tend(self) -> None:
-        """Commit what the hearer reached, for lag tools; see that the client is alive. For ever."""
-        given = empty = 0
-        silent_since: float | None = None
+        """Commit what the hearer reached, for lag tools; see that the client is alive. For ever, whatever happens."""
         checked = time.monotonic()
         while True:
             await asyncio.sleep(min(COMMIT_EVERY_S, self._check_s))
-            await self._commit()
-            if (now := time.monotonic()) - checked < self._check_s:
-                continue
-            checked = now
-            was_asked, has_given = self._empty > empty, self._given > given
-            given, empty = self._given, self._empty
-            if has_given:
-                self._rebuilds = 0
-            if has_given or not was_asked:
-                silent_since = None
-                continue
             try:
-                is_behind = await self._is_behind()
-            except Unavailable:  # nobody hears now; the client is judged when somebody could
-                silent_since = silent_since or now
-                continue
-            silent_since = (silent_since or now) if is_behind else None
-            if silent_since is not None and time.monotonic() - silent_since >= self._stall_s:
-                self._is_stalled, silent_since = True, None
+                await self._commit()
+                if time.monotonic() - checked >= self._check_s:
+                    checked = time.monotonic()
+                    await self._check()
+            except Exception:
+                log.exception("the watchdog of %s stumbled, and goes on", self._group)
+
+    async def _check(self) -> None:
+        """Ask for a new client when this one was asked, gave nothing for `stall_s`, and there was something to give."""
+        was_asked, has_given = self._empty > self._seen[0], self._given > self._seen[1]
+        self._seen = self._empty, self._given
+        if has_given:
+            self._rebuilds = 0
+        if has_given or not was_asked:
+            self._silent_since = None
+            return
+        now = time.monotonic()
+        try:
+            is_behind = await self._is_behind()
+        except Unavailable:  # nobody hears now; the client is judged when somebody could
+            self._silent_since = self._silent_since or now
+            return
+        self._silent_since = (self._silent_since or now) if is_behind else None
+        if self._silent_since is not None and now - self._silent_since >= self._stall_s:
+            self._is_stalled, self._silent_since = True, None
 
     async def _is_behind(self) -> bool:
         """Whether the topics go on after what this client has passed, or it never got an assignment at all."""

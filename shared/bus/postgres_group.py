@@ -160,6 +160,8 @@ class Member:
                 dead = await self._line.use(lambda c: c.fetchval(DEAD, self._group))
             except Unavailable as error:
                 log.warning("a lease of %s was not renewed: %s", self._group, error)
+            except Exception:
+                log.exception("a lease of %s was not renewed; trying again", self._group)
             else:
                 self._must_settle |= not alive or dead
 

@@ -41,7 +41,7 @@ class Line:
         try:
             async with asyncio.timeout(within_s), self._lock:
                 try:
-                    if self._connection is None:
+                    if self._connection is None or self._connection.is_closed():
                         self._connection = await asyncpg.connect(
                             self._dsn, command_timeout=within_s, server_settings=self._settings
                         )
