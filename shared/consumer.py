@@ -302,7 +302,7 @@ class Consumer:
         counted = {"parked": "DISTINCT (topic, key)", "dead": "*"}[table]
         moment = {"parked": "parked_at", "dead": "at"}[table]
         found = await tx.raw.fetchval(
-            f"SELECT count({counted}) FROM {table} WHERE {moment} > $1 - interval '{_LIMIT_WINDOW}'",
+            f"SELECT count({counted}) FROM {table} WHERE {moment} > $1::timestamptz - interval '{_LIMIT_WINDOW}'",
             tx.now,
         )
         if found > limit:

@@ -62,10 +62,10 @@ class Relay:
                 except (SendUnknown, DaymarkError, asyncpg.PostgresError, OSError) as error:
                     failures += 1
                     _log.warning("relay waits", error=str(error), failures=failures)
-                    await self._abandon()
+                    await self.let_go()
                     await asyncio.sleep(min(10.0, 0.2 * 2 ** min(failures, 6)) * random.uniform(0.5, 1.0))  # noqa: S311
         finally:
-            await self._abandon()
+            await self.let_go()
 
     async def send_some(self) -> int:
         """Send one batch from the lanes nobody else holds; how many letters. Raises SendUnknown: nothing was marked."""

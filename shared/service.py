@@ -77,7 +77,7 @@ def service(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            stack.callback(telemetry.close)
+            stack.push_async_callback(asyncio.to_thread, telemetry.close)  # it waits for exporters, bounded
             url, role = settings.database_for(name)
             db = Database(url, service=name, rights=rights, role=role, pool_size=settings.pool_size)
             stack.push_async_callback(db.close)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -161,13 +161,13 @@ class Database:
             finally:
                 if raw.is_in_transaction():
                     try:
-                        await asyncio.shield(raw.execute("ROLLBACK", timeout=3))
+                        await _through(raw.execute("ROLLBACK", timeout=3))
                     except BaseException:
                         await conn.invalidate()
                         raise
         finally:
             with suppress(exc.SQLAlchemyError, OSError):
-                await asyncio.shield(conn.close())
+                await _through(conn.close())
 
     async def now(self) -> datetime:
         """The database's time."""
@@ -245,6 +245,16 @@ class Database:
             tx.cause,
             refusal.detail,
         )
+
+
+async def _through(work: Coroutine[Any, Any, Any]) -> None:
+    """Finish `work` even when we are cancelled meanwhile: a connection left half-way would be nobody's."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=4)
+        raise
 
 
 _DUPLICATE = re.compile(r'constraint "(?P<name>[^"]+)"')

@@ -1,0 +1,255 @@
+"""What the consumer promises, on both buses: once-only effect, parked keys, dead letters, fencing."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import pytest
+
+from shared.agenda import Worker
+from shared.bus import TP, Batch, Bus, Letter, Record, TopicSpec, open_bus
+from shared.consumer import Consumer, Fenced, TooManyFailures
+from shared.contracts import CRWithdrawn, Event, to_wire
+from shared.db import Tx, bootstrap
+from shared.errors import Forbidden, TryLater
+from shared.outbox import Relay
+from tests.contract import plumbing
+from tests.contract.plumbing import Bench, things
+from tests.servers.postgres import Databases
+
+TOPIC = CRWithdrawn.topic
+NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
+
+
+@pytest.fixture
+async def bench(postgres: Databases) -> AsyncIterator[Bench]:
+    url = await postgres.fresh(await postgres.template("plumbing", plumbing.make))
+    async with plumbing.bench(url) as made:
+        yield made
+    await postgres.drop(url)
+
+
+@pytest.fixture
+async def bus(bench: Bench) -> AsyncIterator[Bus]:
+    async with open_bus(bench.url) as made:
+        await made.apply_topics([TopicSpec(TOPIC, 4), TopicSpec("daymark.inbound", 4), TopicSpec("daymark.dead.intake", 4)])
+        yield made
+
+
+def event(cr: str, sequence: int, id: str | None = None) -> Event[CRWithdrawn]:
+    data = CRWithdrawn(cr_id=cr, product_id="epl", reason=str(sequence), withdrawn_at=NOW)
+    return Event(id or str(uuid.uuid4()), "daymark/intake", data.type, NOW, cr, sequence, "local|erin", data)
+
+
+def record(said: Event[CRWithdrawn], offset: int, partition: int = 0) -> Record:
+    value, headers = to_wire(said)
+    return Record(TOPIC, partition, offset, said.key.encode(), value, headers)
+
+
+class Hearer:
+    """A consumer whose step writes one row per letter, and can be told what goes wrong."""
+
+    def __init__(self, bench: Bench, bus: Bus) -> None:
+        self.bench = bench
+        self.waiting: set[str] = set()  #: keys that lack context
+        self.poison: set[str] = set()  #: keys whose step fails for ever
+        self.consumer = Consumer(
+            bench.db, bus, plumbing.telemetry(), on={CRWithdrawn: self.step}, raw={"daymark.inbound": self.inbound}
+        )
+
+    async def step(self, tx: Tx, said: Event[CRWithdrawn]) -> None:
+        if said.key in self.waiting:
+            raise TryLater(f"{said.key} is not known yet")
+        if said.key in self.poison:
+            raise ZeroDivisionError("a bug")
+        assert tx.cause == said.id
+        tx.put(things, {"id": f"{said.key}/{said.sequence}", "n": said.sequence})
+
+    async def inbound(self, tx: Tx, said: Record) -> None:
+        await tx.execute(things.insert().values(id=f"inbound/{said.offset}", n=0))
+        if said.value == b"refuse":
+            raise Forbidden("not you")
+
+    async def hear(self, *records: Record) -> None:
+        claims = await self.consumer.claim({one.tp for one in records})
+        generations = {tp: claim.generation for tp, claim in claims.items()}
+        await self.consumer.hear(Batch(records, generations))
+
+    async def rows(self) -> list[str]:
+        return [row["id"] for row in await self.bench.admin.fetch("SELECT id FROM intake.things ORDER BY n, id")]
+
+    async def drain(self) -> None:
+        await Worker(
+            self.bench.db, {"drain_parked": self.consumer.drain_parked}, None, plumbing.telemetry()
+        ).drain()
+
+
+async def test_the_same_letter_twice_has_one_effect(bench: Bench, bus: Bus) -> None:
+    hearer, said = Hearer(bench, bus), event("CR-1", 1)
+    await hearer.hear(record(said, 0), record(said, 1))
+    await hearer.hear(record(said, 2))
+    assert await hearer.rows() == ["CR-1/1"]
+    assert await bench.admin.fetchval("SELECT next_offset FROM intake.positions") == 3
+
+
+async def test_a_batch_is_one_commit_with_its_positions(bench: Bench, bus: Bus) -> None:
+    hearer = Hearer(bench, bus)
+    await hearer.hear(*(record(event(f"CR-{n}", n), n, n % 4) for n in range(200)))
+    assert len(await hearer.rows()) == 200
+    assert await bench.admin.fetchval("SELECT sum(next_offset) FROM intake.positions") == 197 + 198 + 199 + 200
+
+
+async def test_a_letter_that_lacks_context_parks_its_key_and_not_its_neighbours(bench: Bench, bus: Bus) -> None:
+    hearer = Hearer(bench, bus)
+    hearer.waiting.add("CR-1")
+    await hearer.hear(record(event("CR-1", 1), 0), record(event("CR-2", 1), 1), record(event("CR-1", 2), 2))
+    await hearer.hear(record(event("CR-1", 3), 3), record(event("CR-2", 2), 4))
+    assert await hearer.rows() == ["CR-2/1", "CR-2/2"]
+    assert await bench.count("parked") == 3
+    await hearer.drain()  # still waiting: nothing happens, nothing is lost
+    assert await bench.count("parked") == 3
+    hearer.waiting.clear()
+    hearer.poison.clear()
+    again = Hearer(bench, bus)  # another process, after a kill: all it needs is in the database
+    await bootstrap.move_clock(bench.admin, ahead_s=60)
+    await again.drain()
+    assert await again.rows() == ["CR-1/1", "CR-2/1", "CR-1/2", "CR-2/2", "CR-1/3"]
+    assert await bench.count("parked") == await bench.count("agenda") == 0
+
+
+async def test_a_step_that_keeps_failing_parks_its_key_alone(bench: Bench, bus: Bus) -> None:
+    hearer = Hearer(bench, bus)
+    hearer.poison.add("CR-1")
+    await hearer.hear(record(event("CR-2", 1), 0), record(event("CR-1", 1), 1), record(event("CR-3", 1), 2))
+    assert await hearer.rows() == ["CR-2/1", "CR-3/1"]
+    assert "a bug" in await bench.admin.fetchval("SELECT reason FROM intake.parked")
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        (b"\xff\x00garbage", ()),
+        (b"{}", (("ce_id", b"1"),)),
+        (None, ()),
+        (b"not json", to_wire(event("CR-1", 1))[1]),
+        (b'{"cr_id":"CR-2","product_id":"epl","reason":"x","withdrawn_at":"2026-01-01T00:00:00Z"}', to_wire(event("CR-1", 1))[1]),
+        (to_wire(event("CR-1", 1))[0], (*to_wire(event("CR-1", 1))[1], ("ce_source", b"daymark/snapshotter"))),
+        (to_wire(event("CR-1", 1))[0], (*to_wire(event("CR-1", 1))[1], ("ce_sequence", b"many"))),
+        (to_wire(event("CR-1", 1))[0], (*to_wire(event("CR-1", 1))[1], ("ce_specversion", b"0.3"))),
+    ],
+)
+async def test_what_nobody_can_read_is_a_dead_letter_with_its_bytes(
+    bench: Bench, bus: Bus, value: bytes | None, headers: tuple[tuple[str, bytes], ...]
+) -> None:
+    hearer = Hearer(bench, bus)
+    await hearer.hear(Record(TOPIC, 0, 0, b"CR-1", value, headers), record(event("CR-9", 1), 1))
+    assert await hearer.rows() == ["CR-9/1"]
+    dead = await bench.admin.fetchrow("SELECT * FROM intake.dead")
+    assert (dead["value"], dead["topic"], dead["position"]) == (value, TOPIC, 0) and dead["reason"]
+    letter = await bench.admin.fetchrow("SELECT * FROM intake.outbox")
+    assert letter["topic"] == "daymark.dead.intake" and letter["value"] == (value or b"")
+    await hearer.hear(Record(TOPIC, 0, 0, b"CR-1", value, headers))  # again, as after a crash: one dead letter
+    assert await bench.count("dead") == await bench.count("outbox") == 1
+
+
+async def test_a_fact_of_a_newer_daymark_is_passed_over(bench: Bench, bus: Bus) -> None:
+    hearer = Hearer(bench, bus)
+    value, headers = to_wire(event("CR-1", 1))
+    newer = tuple((name, b"cr.teleported.v1" if name == "ce_type" else raw) for name, raw in headers)
+    await hearer.hear(Record(TOPIC, 0, 0, b"CR-1", value, newer))
+    assert await bench.count("dead") == await bench.count("parked") == await bench.count("things") == 0
+
+
+async def test_a_command_by_bus_that_is_refused_is_a_dead_letter_and_has_no_effect(bench: Bench, bus: Bus) -> None:
+    hearer = Hearer(bench, bus)
+    await hearer.hear(
+        Record("daymark.inbound", 0, 0, None, b"take"), Record("daymark.inbound", 0, 1, None, b"refuse")
+    )
+    assert await hearer.rows() == ["inbound/0"]
+    assert "forbidden" in await bench.admin.fetchval("SELECT reason FROM intake.dead")
+
+
+async def test_a_zombie_member_is_fenced(bench: Bench, bus: Bus) -> None:
+    zombie, successor = Hearer(bench, bus), Hearer(bench, bus)
+    old = await zombie.consumer.claim({TP(TOPIC, 0)})
+    await successor.hear(record(event("CR-1", 1), 0))
+    with pytest.raises(Fenced):
+        await zombie.consumer.hear(Batch([record(event("CR-1", 9), 0)], {TP(TOPIC, 0): old[TP(TOPIC, 0)].generation}))
+    assert await zombie.rows() == ["CR-1/1"]
+
+
+async def test_too_many_parked_keys_stop_the_consumer(bench: Bench, bus: Bus) -> None:
+    hearer = Hearer(bench, bus)
+    hearer.waiting = {f"CR-{n}" for n in range(40)}
+    with pytest.raises(TooManyFailures):
+        await hearer.hear(*(record(event(f"CR-{n}", 1), n) for n in range(40)))
+    assert await bench.count("parked") == 20
+
+
+async def test_letters_travel_from_outbox_to_step_in_order_and_once(bench: Bench, bus: Bus) -> None:
+    hearer = Hearer(bench, bus)
+    relays = [Relay(bench.db, bus, plumbing.telemetry()) for _ in range(3)]
+    tasks = [asyncio.create_task(part.run()) for part in (*relays, hearer.consumer)]
+    seen: list[str] = []
+
+    async def say(cr: str) -> None:
+        for n in range(1, 21):
+            async with bench.db.house() as tx:
+                await tx.raw.execute("SELECT pg_advisory_xact_lock(hashtext($1))", cr)  # the aggregate's lock
+                tx.emit(event(cr, n).data, sequence=n)
+
+    try:
+        await asyncio.gather(*(say(f"CR-{n}") for n in range(20)))
+        async with asyncio.timeout(30):
+            while len(seen := await hearer.rows()) < 400:
+                await asyncio.sleep(0.05)
+        assert len(seen) == len(set(seen)) == 400
+        assert await bench.admin.fetchval("SELECT count(*) FROM intake.outbox WHERE sent_at IS NULL") == 0
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_dead_letter_can_be_listed_shown_and_replayed(bench: Bench, bus: Bus) -> None:
+    from cli import dead
+    from shared.settings import SERVICES
+
+    for service in SERVICES:
+        if service != "intake":  # the tool looks into all four
+            await bench.admin.execute(f"CREATE TABLE IF NOT EXISTS {service}.dead (LIKE intake.dead INCLUDING ALL)")
+    hearer = Hearer(bench, bus)
+    await hearer.hear(Record(TOPIC, 0, 0, b"CR-1", b"broken", ()))
+    (row,) = await dead.listed(bench.url, None)
+    assert (row["service"], row["key"]) == ("intake", "CR-1")
+    assert (await dead.shown(bench.url, "intake", row["id"]))["value"] == "broken"
+    before = sum((await bus.ends([TOPIC])).values())
+    await dead.replayed(bench.url, None, "intake", row["id"])
+    assert sum((await bus.ends([TOPIC])).values()) == before + 1
+    assert await dead.listed(bench.url, "intake") == []
+
+
+async def test_when_the_bus_is_away_letters_wait_and_nothing_is_marked_sent(bench: Bench) -> None:
+    async with open_bus("kafka://127.0.0.1:1") as nowhere:
+        relay = Relay(bench.db, nowhere, plumbing.telemetry())
+        async with bench.db.house() as tx:
+            tx.emit(event("CR-1", 1).data, sequence=1)
+        task = asyncio.create_task(relay.run())
+        await asyncio.sleep(1.0)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait_for(task, 10)
+    assert await bench.admin.fetchval("SELECT count(*) FROM intake.outbox WHERE sent_at IS NULL") == 1
+
+
+async def test_a_letter_is_published_through_the_bus_as_it_was_written(bench: Bench, bus: Bus) -> None:
+    async with bench.db.house() as tx:
+        tx.post(TOPIC, "CR-1", b"\x00\xff", (("one", b"1"), ("one", b"\xfe")), "id-1")
+    relay = Relay(bench.db, bus, plumbing.telemetry())
+    assert await relay.send_some() == 1
+    await relay.let_go()
+    row = await bench.admin.fetchrow(f'SELECT * FROM bus."{TOPIC}"')
+    assert bytes(row["value"]) == b"\x00\xff"
+    assert Letter(TOPIC, "CR-1", bytes(row["value"])).key == "CR-1"
