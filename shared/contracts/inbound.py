@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from shared.access import person
 from shared.contracts.change_requests import CRKind
+from shared.contracts.test_results import SuiteKind
 
 TOPIC = "daymark.inbound"
 _FIRST_YEAR, _LAST_YEAR = 2000, 2200
@@ -53,9 +54,7 @@ def _person(value: str) -> str:
 #: A point in time with its zone, from 2000 to 2199, kept as UTC.
 When = Annotated[datetime, AfterValidator(_when)]
 #: One printable line.
-Line = Annotated[
-    str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True), AfterValidator(_line)
-]
+Line = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True), AfterValidator(_line)]
 #: Longer words; may be empty.
 Words = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_clean)]
 #: Why; never empty.
@@ -173,6 +172,21 @@ class WithdrawCR(Command):
     """It will not go to production. Before the deploy only."""
 
     reason: Reason
+
+
+class Uploaded(Command):
+    """What is said beside a test report's bytes."""
+
+    suite_kind: SuiteKind
+    commit: Mark | None = None
+    artifact: Mark | None = None
+    run_at: When
+
+    @model_validator(mode="after")
+    def _of_something(self) -> Uploaded:
+        if self.commit is None and self.artifact is None:
+            raise ValueError("say which commit or artifact was tested")
+        return self
 
 
 class InboundRegistered(RegisterCR):

@@ -9,6 +9,7 @@ from services.intake.domain.change_requests import (
     deployed,
     draft,
     may_review,
+    numbered,
     registered,
     reviewed,
     rolled_back,
@@ -16,6 +17,7 @@ from services.intake.domain.change_requests import (
     tested,
     withdraw,
 )
+from services.intake.domain.evidence import CodeReview, TestResult, marked, recorded
 from services.intake.domain.products import Product, Proposal, loosened, put_policy
 from services.intake.domain.releases import RELEASE_MOVES, Release, close, freeze, plan, schedulable, slug
 from services.intake.domain.rights import RIGHTS
@@ -25,20 +27,25 @@ __all__ = [
     "MOVES",
     "RELEASE_MOVES",
     "RIGHTS",
+    "CodeReview",
     "Deployment",
     "Product",
     "Proposal",
     "Release",
     "Rollback",
+    "TestResult",
     "change",
     "close",
     "deployed",
     "draft",
     "freeze",
     "loosened",
+    "marked",
     "may_review",
+    "numbered",
     "plan",
     "put_policy",
+    "recorded",
     "registered",
     "reviewed",
     "rolled_back",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from services.intake.domain.evidence import CodeReview
 from shared.contracts import (
     CodeReviewRecorded,
     CRChanged,
@@ -148,6 +149,11 @@ def draft(command: RegisterCR, by: str, now: datetime) -> CR:
     )
 
 
+def numbered(cr: CR, cr_id: str) -> CR:
+    """The draft under the id that the database gave it."""
+    return replace(cr, id=cr_id)
+
+
 def registered(cr: CR) -> list[Fact]:
     """What is said of a new CR."""
     return [CRRegistered.model_construct(**_state(cr), at=cr.registered_at)]
@@ -215,9 +221,14 @@ def deployed(cr: CR, report: ReportDeployed, by: str, now: datetime) -> tuple[CR
                 number += 1
     known, undone = cr.deployment(number), cr.rollback(number)
     if known is None and number != len(cr.deployments) + 1:
-        raise _wrong("deployment", f"{cr.id} has {len(cr.deployments)} deployments; the next is number {len(cr.deployments) + 1}.")
+        raise _wrong(
+            "deployment",
+            f"{cr.id} has {len(cr.deployments)} deployments; the next is number {len(cr.deployments) + 1}.",
+        )
     if undone is not None and report.deployed_at > undone.rolled_back_at:
-        raise _wrong("deployed_at", f"Deployment {number} was rolled back at {_z(undone.rolled_back_at)}, before that time.")
+        raise _wrong(
+            "deployed_at", f"Deployment {number} was rolled back at {_z(undone.rolled_back_at)}, before that time."
+        )
     new = Deployment(
         number,
         1 if known is None else known.revision + 1,
@@ -301,20 +312,18 @@ def may_review(cr: CR, by: str, by_roles: Collection[str], reviewer: str, review
             raise Forbidden(f"{who} belongs to operations, which does no code review and no walkthrough.")
 
 
-def reviewed(
-    cr: CR, how: Literal["review", "walkthrough"], reviewer: str, reviewed_at: datetime, where: str, now: datetime
-) -> tuple[CR, list[Fact]]:
+def reviewed(cr: CR, review: CodeReview, now: datetime) -> tuple[CR, list[Fact]]:
     """That engineering looked at it, at this revision. Raises Invalid for a time ahead of now."""
-    _past(reviewed_at, now, "reviewed_at")
+    _past(review.reviewed_at, now, "reviewed_at")
     after = replace(cr, version=cr.version + 1)
     fact = CodeReviewRecorded(
         cr_id=cr.id,
         product_id=cr.product_id,
-        how=how,
-        reviewer=reviewer,
-        reviewed_at=reviewed_at,
-        where=where,
-        cr_revision=cr.revision,
+        how=review.how,
+        reviewer=review.reviewer,
+        reviewed_at=review.reviewed_at,
+        where=review.where,
+        cr_revision=review.cr_revision,
         recorded_at=now,
     )
     return after, [fact]

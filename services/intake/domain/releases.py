@@ -42,7 +42,9 @@ def slug(product_id: str, name: str) -> str:
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().casefold()
     text = re.sub(r"[^a-z0-9.]+", "-", plain).strip("-.")[:80].strip("-.")
     if not text:
-        raise Invalid("A release's name needs a letter or a digit.", fields=[{"path": "body.name", "message": "no slug"}])
+        raise Invalid(
+            "A release's name needs a letter or a digit.", fields=[{"path": "body.name", "message": "no slug"}]
+        )
     return f"{product_id}-{text}"
 
 

@@ -1,0 +1,40 @@
+"""intake, wired: `uvicorn services.intake.app:app`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+import services.intake
+from services.intake import api, domain, handlers
+from services.intake.reports import MOST_BYTES
+from shared.service import Parts, service
+from shared.settings import Settings
+
+#: A report, and what a form puts around it.
+UPLOAD_BYTES = MOST_BYTES + 64 * 1024
+
+
+@asynccontextmanager
+async def make_deps(parts: Parts) -> AsyncIterator[handlers.Deps]:
+    yield handlers.Deps(db=parts.db)
+
+
+def build(settings: Settings | None = None) -> FastAPI:
+    return service(
+        name="intake",
+        card=services.intake.__doc__ or "",
+        routers=[api.router],
+        rights=domain.RIGHTS,
+        on=handlers.ON,
+        jobs=handlers.JOBS,
+        raw=handlers.RAW,
+        deps=make_deps,
+        uploads={api.UPLOADS: UPLOAD_BYTES},
+        settings=settings,
+    )
+
+
+app = build()

@@ -1,0 +1,128 @@
+"""Events from other systems: the same commands as at the HTTP doors, once for each (source, id).
+
+By HTTP the caller is who holds the bearer key. By the topic `daymark.inbound` it is who signed (Ed25519): judged at first
+processing, in the consumer's transaction, by the same choke point.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from pydantic import ValidationError
+
+from services.intake import store
+from services.intake.handlers import change_requests as crs
+from services.intake.handlers.deps import Deps
+from shared.access import Call
+from shared.answers import Answer, Repeated
+from shared.bus import Record
+from shared.contracts.cloudevents import STRUCTURED, Inbound, binary
+from shared.contracts.inbound import INBOUND, CRNamed
+from shared.contracts.signing import KEY_HEADER, SIGNATURE_HEADER, TOLERANCE_S, is_signed
+from shared.db import Tx
+from shared.errors import DaymarkError, Invalid, Unreadable
+
+_MOST_BYTES = 256 * 1024
+
+_ABOUT_A_CR: dict[str, Callable[[Tx, crs.Which, Any], Awaitable[Answer]]] = {
+    "inbound.cr.changed.v1": crs.change,
+    "inbound.cr.deployed.v1": crs.deployed,
+    "inbound.cr.rolled_back.v1": crs.rolled_back,
+    "inbound.cr.withdrawn.v1": crs.withdraw,
+}
+
+
+async def receive(deps: Deps, call: Call, event: Inbound) -> Answer:
+    """The answer of the command that the event carries; the first answer again when it comes again.
+
+    Raises Conflict when (source, id) came before with other content, Invalid for data that its type does not allow.
+    (source, id) is what makes it once, so an Idempotency-Key beside it says nothing more and is not used.
+    """
+    command = _command(event)
+    async with deps.db.tx(dataclasses.replace(call, once=None)) as tx:
+        return await _take(tx, event, command)
+
+
+async def on_inbound(tx: Tx, record: Record) -> None:
+    """One record of the topic: CloudEvents binary mode, signed. Alone in its own transaction.
+
+    Raises Unreadable for what is unsigned, wrongly signed, out of time or no event of ours; the command's own 4xx
+    otherwise. The consumer makes dead letters of both. What was heard before has no effect.
+    """
+    try:
+        event, headers = _event_in(record)
+        command = _command(event)
+    except DaymarkError as error:
+        raise Unreadable(error.detail) from error
+    found = await store.signer(tx, headers.get(KEY_HEADER, ""))
+    if found is None:
+        raise Unreadable("It is not signed by a key that is registered here and still good.")
+    principal, public_key = found
+    if not is_signed(
+        public_key,
+        headers.get(SIGNATURE_HEADER, ""),
+        source=event.source,
+        id=event.id,
+        time=event.time_text,
+        type=event.type,
+        subject=event.subject,
+        data=record.value or b"",
+    ):
+        raise Unreadable("Its signature does not fit.")
+    if event.time is None or abs((event.time - tx.now).total_seconds()) > TOLERANCE_S:
+        raise Unreadable(f"Its time lies more than {TOLERANCE_S / 60:g} minutes from ours.")
+    tx.act_as(principal)
+    try:
+        await _take(tx, event, command)
+    except Repeated:
+        return
+
+
+async def _take(tx: Tx, event: Inbound, command: Any) -> Answer:
+    before = await store.first_answer(tx, event.source, event.id, event.digest())
+    if before is not None:
+        raise Repeated(before)
+    if isinstance(command, CRNamed):
+        which = command.cr_id or (command.source or "", command.external_id or "")
+        return await _ABOUT_A_CR[event.type](tx, which, command)
+    return await crs.register(tx, command)
+
+
+def _command(event: Inbound) -> Any:
+    shape = INBOUND.get(event.type)
+    if shape is None:
+        raise Invalid(f"Events of type {event.type[:100]} are not read here; known: {', '.join(INBOUND)}.")
+    try:
+        return shape.model_validate(event.data)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        fields = [
+            {"path": ".".join(("data", *(str(part)[:60] for part in each["loc"][:10]))), "message": each["msg"]}
+            for each in found[:12]
+        ]
+        first = fields[0]
+        raise Invalid(f"The event's data is wrong: {first['path']}: {first['message']}", fields=fields) from None
+
+
+def _event_in(record: Record) -> tuple[Inbound, dict[str, str]]:
+    value = record.value or b""
+    if len(value) > _MOST_BYTES:
+        raise Invalid(f"An event holds at most {_MOST_BYTES} bytes.")
+    headers: dict[str, str] = {}
+    for name, raw in record.headers:
+        lower = name.lower()
+        if not lower.startswith(("ce_", "daymark-")) and lower != "content-type":
+            continue  # a broker's or a tracer's own
+        if lower in headers:
+            raise Invalid(f"The header {lower[:40]} is there twice.")
+        try:
+            headers[lower] = (raw or b"").decode()
+        except UnicodeDecodeError:
+            raise Invalid(f"The header {lower[:40]} is not UTF-8.") from None
+    media = headers.pop("content-type", "application/json")
+    if media.partition(";")[0].strip().lower() == STRUCTURED:
+        raise Invalid("On this topic events are in binary mode: the signature covers the exact bytes of the data.")
+    attributes = {name[3:]: text for name, text in headers.items() if name.startswith("ce_")}
+    return binary({**attributes, "datacontenttype": media}, value), headers

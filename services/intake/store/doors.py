@@ -1,0 +1,63 @@
+"""What the doors for signed and repeated events ask: who signed, who is somebody, and what was answered before."""
+
+from __future__ import annotations
+
+from shared.access import Principal
+from shared.answers import Answer
+from shared.db import Tx
+from shared.errors import Busy, Conflict
+
+_SIGNER = (
+    "SELECT p.issuer, p.subject, p.name, k.scopes, k.public_key,"
+    " ARRAY(SELECT g.product_id || ' ' || g.role FROM access.grants g WHERE g.principal_id = p.id) AS grants"
+    " FROM access.signing_keys k JOIN access.principals p ON p.id = k.principal_id"
+    " WHERE k.id = $1 AND k.revoked_at IS NULL AND NOT p.is_disabled"
+)
+_ROLES = (
+    "SELECT array_agg(DISTINCT g.role) FROM access.principals p JOIN access.grants g ON g.principal_id = p.id"
+    " WHERE lower(p.issuer) = $1 AND lower(p.subject) = $2 AND g.product_id IN ('*', $3)"
+)
+
+
+async def signer(tx: Tx, key_id: str) -> tuple[Principal, bytes] | None:
+    """Whose signing key this is, and the public key; None when it is unknown or revoked. Read at each use."""
+    row = await tx.raw.fetchrow(_SIGNER, key_id)
+    if row is None:
+        return None
+    grants = frozenset((product, role) for product, _, role in (grant.partition(" ") for grant in row["grants"]))
+    scopes = frozenset(row["scopes"]) if row["scopes"] is not None else None
+    return Principal(row["issuer"], row["subject"], row["name"], grants, scopes), bytes(row["public_key"])
+
+
+async def roles_of(tx: Tx, person: str, product_id: str) -> frozenset[str]:
+    """Roles of a person named `issuer|subject` on a product; none when we do not know them."""
+    issuer, _, subject = person.partition("|")
+    return frozenset(await tx.raw.fetchval(_ROLES, issuer, subject, product_id) or ())
+
+
+async def first_answer(tx: Tx, source: str, event_id: str, digest: bytes) -> Answer | None:
+    """Take (source, id) as heard; None the first time, the first answer when it says the same again.
+
+    Waits for a twin under way. Raises Conflict when the same id says something else. On the first time the letters of
+    this transaction get ids that follow from (source, id), and its answer is kept with the row.
+    """
+    scope = f"bus:{tx.service}:{source}"
+    fresh = await tx.raw.fetchval(
+        "INSERT INTO inbox (scope, id, digest, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING true",
+        scope,
+        event_id,
+        digest,
+        tx.now,
+    )
+    tx.cause = event_id[:200]
+    if fresh:
+        tx.once, tx.id_seed = (scope, event_id), f"{scope}|{event_id}"
+        return None
+    row = await tx.raw.fetchrow(
+        "SELECT digest, status, headers, body FROM inbox WHERE scope = $1 AND id = $2", scope, event_id
+    )
+    if row is None or row["status"] is None:
+        raise Busy("A twin of this event is under way.", retry_after_s=1)
+    if row["digest"] != digest:
+        raise Conflict(f"Event {event_id[:100]} of {source[:100]} was taken with other content; the first one stays.")
+    return Answer(row["status"], row["body"], tuple((name, value) for name, value in row["headers"]))
