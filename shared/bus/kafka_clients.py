@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.offset import OffsetRequest
@@ -103,10 +103,6 @@ async def cut(producer: AIOKafkaProducer) -> None:
         sender.cancel()
         sender.add_done_callback(lambda task: task.cancelled() or task.exception())
     await producer.client.close()
-
-
-async def leave(consumer: AIOKafkaConsumer) -> None:
-    await consumer.stop()
 
 
 class OncePer:

@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from shared.bus import MAX_RECORD_BYTES, TP, Batch, BusBroken, ClaimPositions, PositionLost, Record
-from shared.bus.kafka_clients import EARLIEST, LATEST, answered, leave, let_go, offsets
+from shared.bus.kafka_clients import EARLIEST, LATEST, answered, let_go, offsets
 from shared.errors import Unavailable
 
 REBUILDS = 3
@@ -85,8 +85,8 @@ class Member:
         while True:
             if self._is_stalled:
                 await self._rebuild()
-            if self._assigned.due:
-                await self._take()
+            if self._assigned.due and self._consumer is not None:
+                await self._take(self._consumer)
             left = until - time.monotonic()
             records = await self._get(max_records, max(0.0, min(left, SLICE_S)))
             if records:
@@ -117,19 +117,20 @@ class Member:
             isolation_level="read_committed",
             max_partition_fetch_bytes=2 * MAX_RECORD_BYTES,
         )
-        consumer.subscribe(self._topics, listener=self._assigned)
         try:
             async with answered("accept a subscriber"):
                 await consumer.start()
         except BaseException:
-            let_go(leave(consumer))
+            let_go(consumer.stop())
             raise
+        # After `start`, which would otherwise wait for the whole group; that is what `batch` has time for.
+        consumer.subscribe(self._topics, listener=self._assigned)
         self._consumer = consumer
 
     def _let_go(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            let_go(leave(consumer))
+            let_go(consumer.stop())
 
     async def _rebuild(self) -> None:
         if self._rebuilds >= REBUILDS:
@@ -138,14 +139,18 @@ class Member:
             )
         log.warning("%s hears nothing, though there is something to hear: a new client", self._group)
         self._let_go()
-        await self._connect()
-        self._rebuilds += 1
-        self._is_stalled = False
+        try:
+            await self._connect()
+        except Unavailable as error:  # tried again at the next turn; what reached nobody is no new client
+            log.warning("%s has no client: %s", self._group, error)
+            await asyncio.sleep(SLICE_S)
+        else:
+            self._rebuilds += 1
+            self._is_stalled = False
 
-    async def _take(self) -> None:
+    async def _take(self, consumer: AIOKafkaConsumer) -> None:
         """Claim what was assigned and seek. A failure leaves it due."""
-        mine, consumer = self._assigned, self._consumer
-        assert consumer is not None
+        mine = self._assigned
         due = mine.due
         try:
             async with asyncio.timeout(CLAIM_S):
@@ -164,8 +169,7 @@ class Member:
     async def _get(self, max_records: int, wait_s: float) -> list[Record]:
         """What was fetched of the partitions we claimed, in order per partition."""
         mine, consumer = self._assigned, self._consumer
-        if consumer is None:  # a rebuild failed half-way
-            await self._connect()
+        if consumer is None:
             return []
         try:
             async with asyncio.timeout(wait_s + SLICE_S):  # it waits for an assignment without any bound of its own

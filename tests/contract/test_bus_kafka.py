@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import time
@@ -16,6 +17,7 @@ from aiokafka.structs import TopicPartition
 
 from shared.bus import TP, BusBroken, Letter, PositionLost, SendUnknown, TopicSpec
 from shared.bus.kafka import KafkaBus
+from shared.bus.kafka_clients import OncePer
 from shared.bus.kafka_group import Member
 from shared.errors import Unavailable
 from tests.contract.ledger import Ledger, hear
@@ -254,3 +256,45 @@ async def test_a_frozen_broker_holds_nobody_longer_than_the_bounds_and_all_is_he
     await successor.abandon()
     await subscription.abandon()
     await bus.close()
+
+
+@pytest.mark.slow
+async def test_when_the_broker_moves_to_another_address_hearing_goes_on_there(broker: Broker) -> None:
+    there = Broker(broker.directory)  # the same data, other ports
+    there.port += 100
+    there.address = f"127.0.0.1:{there.port}"
+    bus = KafkaBus(f"{broker.address},{there.address}", check_s=1, stall_s=3)
+    topic = await topic_of(bus)
+    ledger = Ledger()
+    subscription = await bus.subscribe("move", [topic], ledger.claim)
+    publisher = await bus.publisher()
+    await publisher.publish(numbered(topic, 50))
+    await hear(subscription, ledger, until=50)
+    client = subscription._consumer
+    broker.stop()
+    there.start()
+    try:
+        await publisher.abandon()
+        successor = await bus.publisher()
+        await successor.publish(numbered(topic, 50, start=50))
+        await hear(subscription, ledger, until=100)
+        assert subscription._consumer is not client  # by itself it would ask the old address for ever
+        assert sorted(int(value or b"") for value in ledger.values()) == list(range(100))
+        await successor.abandon()
+        await subscription.abandon()
+        await bus.close()
+    finally:
+        there.kill()
+
+
+def test_a_message_that_aiokafka_repeats_is_said_once_in_a_while_and_others_are_not_held_back() -> None:
+    limit = OncePer(every_s=0.2)
+
+    def said(message: str) -> bool:
+        return limit(logging.LogRecord("aiokafka", logging.ERROR, __file__, 1, message, (), None))
+
+    assert [said("away %s"), said("away %s"), said("other")] == [True, False, True]
+    time.sleep(0.25)
+    assert said("away %s")
+    for name in ("aiokafka", "aiokafka.consumer.fetcher", "aiokafka.consumer.group_coordinator"):
+        assert any(isinstance(one, OncePer) for one in logging.getLogger(name).filters)
