@@ -23,7 +23,7 @@ def build(settings: Settings | None = None) -> FastAPI:
     return service(
         name="reviewer",
         card=services.reviewer.__doc__ or "",
-        routers=[api.router],
+        routers=[api.router, api.pages],
         rights=domain.RIGHTS,
         on=handlers.ON,
         jobs=handlers.JOBS,

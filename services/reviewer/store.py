@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from services.reviewer.domain.known import PLACES, Known, aggregate_of
+from services.reviewer.domain.known import PLACES, Known
 from shared.contracts import (
     FACTS,
     CRChanged,
@@ -108,7 +108,7 @@ _STATES = {ReleasePlanned: "planned", ReleaseFrozen: "frozen", ReleaseClosed: "c
 def keep(tx: Tx, event: Event[Any]) -> None:
     """Put one fact, once, and the lists that follow from it. No query: a batch is written in one statement a table."""
     data: Fact = event.data
-    product_id = getattr(data, "product_id", None)
+    said = data.__dict__  # a look at a field that is not there costs pydantic 2 µs, and there are many
     place = PLACES[event.type]
     tx.put(
         facts,
@@ -117,11 +117,11 @@ def keep(tx: Tx, event: Event[Any]) -> None:
             "type": event.type,
             "topic": data.topic,
             "key": event.key,
-            "aggregate": aggregate_of(event),
+            "aggregate": f"{place.aggregate}|{said[place.field]}",
             "sequence": event.sequence,
-            "cr_id": getattr(data, "cr_id", None) if place.is_of_cr else None,
-            "product_id": product_id,
-            "release_id": getattr(data, "release_id", None),
+            "cr_id": said.get("cr_id") if place.is_of_cr else None,
+            "product_id": said.get("product_id"),
+            "release_id": said.get("release_id"),
             "time": event.time,
             "actor": event.actor,
             "policy_version": event.policy_version,

@@ -1,5 +1,6 @@
 """The HTTP doors: `doors` for programs (JSON), `pages` for people (HTML)."""
 
 from services.reviewer.api.doors import router
+from services.reviewer.api.pages import router as pages
 
-__all__ = ["router"]
+__all__ = ["pages", "router"]

@@ -37,8 +37,7 @@ async def on_fact(tx: Tx, event: Event[Any]) -> None:
     """The one step: keep it, and look again at the inputs that it may touch."""
     store.keep(tx, event)
     kind = type(event.data)
-    cr_id = getattr(event.data, "cr_id", None)
-    if kind in _OF_ONE_CR and cr_id is not None:
+    if kind in _OF_ONE_CR and (cr_id := event.data.cr_id) is not None:
         tx.schedule("refresh_dossier", cr_id)
     elif kind in _OF_ALL_CRS:
         tx.schedule("refresh_product", event.data.product_id)

@@ -1,0 +1,361 @@
+"""How facts read on a page: times, people, numbers, stages, evidence in rows. Pure; templates do the rest.
+
+Every colour comes with a word and a sign, so that nothing is said by colour alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from urllib.parse import urlsplit
+
+from services.reviewer.domain.document import BeforeDocument, DeploymentDocument, Line
+from services.reviewer.domain.evidence import Case, Suite
+from services.reviewer.domain.production import Duty, Observation
+from shared.contracts import ComparedSLI
+
+Tone = Literal["good", "bad", "wait", "none", "info"]
+
+SIGNS: dict[Tone, str] = {"good": "✓", "bad": "✕", "wait": "!", "none": "–", "info": "●"}
+
+STAGES: dict[str, tuple[Tone, str]] = {
+    "registered": ("none", "registered"),
+    "in_review": ("info", "in review"),
+    "not_ready": ("wait", "not ready"),
+    "ready": ("good", "ready"),
+    "deployed": ("info", "deployed"),
+    "observing": ("info", "observing"),
+    "verified": ("good", "verified"),
+    "deviating": ("bad", "deviating"),
+    "investigating": ("bad", "investigating"),
+    "needs_person": ("wait", "needs a person"),
+    "kept": ("wait", "kept, with a reason"),
+    "rolled_back": ("wait", "rolled back"),
+    "recovering": ("wait", "recovering"),
+    "recovered": ("good", "rolled back, recovered"),
+    "withdrawn": ("none", "withdrawn"),
+}
+OUTCOMES: dict[str, tuple[Tone, str]] = {
+    "steady": ("good", "steady"),
+    "moved": ("bad", "moved"),
+    "inconclusive": ("wait", "inconclusive"),
+    "no_data": ("wait", "no data"),
+}
+VERDICTS: dict[str, tuple[Tone, str]] = {
+    "ready": ("good", "ready"),
+    "not_ready": ("bad", "not ready"),
+    "need_more": ("wait", "needs more"),
+}
+ENFORCEMENT: dict[str | None, str] = {
+    "observe": "judges and shows, blocks nothing",
+    "advise": "says what is missing, blocks nothing",
+    "enforce": "the gate answers no until everything is there",
+    None: "no policy is known",
+}
+#: What happens in production right now, and what already came to an end.
+NOW_STAGES = ("deviating", "investigating", "needs_person", "recovering", "rolled_back", "observing", "deployed")
+ENDED_STAGES = ("verified", "recovered", "kept")
+
+
+def clock(at: datetime) -> str:
+    """`23 Nov 2026, 09:00 UTC`."""
+    return f"{at.astimezone(UTC):%-d %b %Y, %H:%M} UTC"
+
+
+def relative(at: datetime, now: datetime) -> str:
+    """`in 3 hours`, `2 days ago`, `just now`."""
+    seconds = (at - now).total_seconds()
+    words = span(abs(seconds))
+    if abs(seconds) < 5:
+        return "just now"
+    return f"in {words}" if seconds > 0 else f"{words} ago"
+
+
+def span(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 hours`, `2 days`: two digits of truth are enough."""
+    for limit, unit_s, one, many in (
+        (90, 1, "s", "s"),
+        (90 * 60, 60, "min", "min"),
+        (36 * 3600, 3600, "hour", "hours"),
+        (60 * 86400, 86400, "day", "days"),
+    ):
+        if seconds < limit:
+            n = round(seconds / unit_s)
+            return f"{n} {one if n == 1 else many}"
+    return f"{round(seconds / (30 * 86400))} months"
+
+
+def person(who: str | None) -> str:
+    """The subject of `issuer|subject`; the whole stands in its title."""
+    return "nobody" if not who else who.rpartition("|")[2]
+
+
+def http_url(link: str | None) -> str | None:
+    """The link when it is one that a page may carry: http or https, with a host. Anything else is only text."""
+    if not link:
+        return None
+    try:
+        parts = urlsplit(link)
+    except ValueError:
+        return None
+    return link if parts.scheme in ("http", "https") and parts.netloc else None
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def percent(value: float | None) -> str:
+    return "" if value is None else f"{value:+.0%}" if abs(value) >= 0.1 else f"{value:+.1%}"
+
+
+def short(digest: str | None) -> str:
+    return "–" if digest is None else digest[:12]
+
+
+# -- rows -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of evidence: what, how it stands, in which words."""
+
+    tone: Tone
+    name: str
+    state: str
+    text: str
+    at: datetime | None = None
+
+
+def evidence(before: BeforeDocument) -> list[Row]:
+    """Tests, code review, benchmark and debt, with their reasons where something is missing."""
+    rows = [_suite(suite) for suite in before.tests]
+    review = before.code_review
+    if review.took_place:
+        rows.append(Row("good", "Code review", "took place", f"{review.how} by engineering", review.reviewed_at))
+    elif review.is_required:
+        rows.append(Row("wait", "Code review", "missing", review.sentence))
+    benchmark = before.benchmark
+    if benchmark.state == "counts" and not benchmark.missing_deciding:
+        text = f"{benchmark.snapshot_id}, published by {person(benchmark.published_by)}"
+        rows.append(Row("good", "Benchmark", "counts", text, benchmark.published_at))
+    else:
+        state = "incomplete" if benchmark.state == "counts" else benchmark.state
+        rows.append(Row("wait", "Benchmark", state, benchmark.sentence, benchmark.published_at))
+    owed = [each for each in before.debt if each.counts]
+    proven = [each for each in before.debt if each.state == "green"]
+    if owed:
+        cases = "1 case" if len(owed) == 1 else f"{len(owed)} cases"
+        rows.append(
+            Row("bad", "Debt", f"{cases} owed", "; ".join(f"{each.case_id}: {case(each)}" for each in owed) + ".")
+        )
+    elif proven:
+        rows.append(Row("good", "Debt", "paid", "; ".join(f"{each.case_id}: {case(each)}" for each in proven) + "."))
+    else:
+        rows.append(Row("good", "Debt", "none", "no regression case is owed"))
+    return rows
+
+
+def _suite(suite: Suite) -> Row:
+    name = f"{suite.kind.capitalize()} tests"
+    if suite.state == "passed":
+        skipped = f", {suite.skipped} skipped" if suite.skipped else ""
+        of = (suite.commit or suite.artifact or "")[:12]
+        return Row(
+            "good",
+            name,
+            "passed",
+            f"{suite.passed} of {suite.total} passed{skipped}{f' on {of}' if of else ''}",
+            suite.run_at,
+        )
+    tone: Tone = "bad" if suite.state == "failed" else "wait" if suite.is_required else "none"
+    return Row(tone, name, suite.state, suite.sentence, suite.run_at)
+
+
+# -- the line of a CR's life ------------------------------------------------------------------------------------------
+
+StepState = Literal["done", "now", "todo", "bad", "skipped"]
+
+
+@dataclass(frozen=True)
+class Step:
+    name: str
+    state: StepState
+    word: str  #: for who cannot see the state
+
+
+_STATE_WORDS: dict[StepState, str] = {
+    "done": "done",
+    "now": "here now",
+    "todo": "still to come",
+    "bad": "here now, needs somebody",
+    "skipped": "was passed over",
+}
+
+
+def steps(line: Line) -> list[Step]:
+    """Registered, in review, ready, deployed, observed, and how it ended: where this CR stands on that line."""
+    stage, last = line.stage, line.deployments[-1] if line.deployments else None
+    if stage == "withdrawn":
+        return _stepped([("Registered", "done"), ("Withdrawn", "now")])
+    if stage in ("registered", "in_review", "not_ready", "ready"):
+        at = {"registered": 0, "in_review": 1, "not_ready": 1, "ready": 2}[stage]
+        names = (
+            "Registered",
+            "Not ready" if stage == "not_ready" else "In review",
+            "Ready",
+            "Deployed",
+            "Observed",
+            "Verified",
+        )
+        found: list[tuple[str, StepState]] = []
+        for number, name in enumerate(names):
+            state: StepState = "done" if number < at else "todo"
+            if number == at:
+                state = "bad" if stage == "not_ready" else "now"
+            found.append((name, state))
+        return _stepped(found)
+    was_ready = last is not None and last.gate is not None and last.gate.is_ready
+    start: list[tuple[str, StepState]] = [
+        ("Registered", "done"),
+        ("In review", "done" if last is not None and last.stood.reviews else "skipped"),
+        ("Ready" if was_ready else "Not ready", "done" if was_ready else "skipped"),
+        ("Deployed", "now" if stage == "deployed" else "done"),
+    ]
+    ends: dict[str, list[tuple[str, StepState]]] = {
+        "deployed": [("Observed", "todo"), ("Verified", "todo")],
+        "observing": [("Observing", "now"), ("Verified", "todo")],
+        "verified": [("Observed", "done"), ("Verified", "now")],
+        "deviating": [("Observed", "done"), ("Deviating", "bad"), ("Decided", "todo")],
+        "investigating": [("Deviated", "done"), ("Investigating", "bad"), ("Decided", "todo")],
+        "needs_person": [("Observed", "done"), ("Needs a person", "bad"), ("Decided", "todo")],
+        "kept": [("Deviated", "done"), ("Investigated", "done"), ("Kept", "now")],
+    }
+    if stage in ends:
+        return _stepped(start + ends[stage])
+    middle: list[tuple[str, StepState]] = [("Deviated", "done")] if last is not None and last.deviations else []
+    back: list[tuple[str, StepState]] = {
+        "recovered": [("Rolled back", "done"), ("Recovered", "now")],
+        "recovering": [("Rolled back", "done"), ("Recovering", "bad")],
+    }.get(stage, [("Rolled back", "now"), ("Recovered", "todo")])  # type: ignore[assignment]
+    return _stepped(start + middle + back)
+
+
+def _stepped(found: list[tuple[str, StepState]]) -> list[Step]:
+    return [Step(name, state, _STATE_WORDS[state]) for name, state in found]
+
+
+# -- what is looked at first ------------------------------------------------------------------------------------------
+
+
+#: Of several reasons the one that somebody waits for is said first.
+_FIRST = ("withdrawn", "no_go", "tests_failed", "review_not_ready", "review_need_more", "tests_not_run", "debt_open")
+
+
+def ended(text: str) -> str:
+    """A sentence with its full stop; the judge's own come without."""
+    return text if text.endswith((".", "!", "?", "”")) else f"{text}."
+
+
+def case(one: Case) -> str:
+    """What a regression case still lacks, beside its name."""
+    if one.state == "green":
+        return f"seen to fail on {(one.red_commit or '')[:12]} and to pass on {(one.green_commit or '')[:12]}"
+    if not one.counts:
+        return "its incident opened after this release was frozen: the next release's"
+    return (
+        "seen to fail, not yet to pass on a fixed version"
+        if one.state == "red"
+        else "not yet seen to fail on the faulty version"
+    )
+
+
+def headline(line: Line) -> str:
+    """The one sentence that says what matters about a CR now."""
+    last = line.deployments[-1] if line.deployments else None
+    if line.stage == "withdrawn" and line.withdrawn is not None:
+        return line.withdrawn.reason
+    if last is None or line.stage in ("registered", "in_review", "not_ready", "ready"):
+        reasons = [reason for reason in line.gate.reasons if reason.code != "stale"]
+        if not reasons:
+            return "Everything is there: evidence, input and go."
+        reasons.sort(key=lambda reason: _FIRST.index(reason.code) if reason.code in _FIRST else len(_FIRST))
+        more = len(reasons) - 1
+        return reasons[0].sentence + (f" {more} more to do." if more else "")
+    deviation = next((one for one in reversed(last.deviations) if one.withdrawn is None), None)
+    verdict = verdict_of(last)
+    if line.stage == "recovered":
+        return (
+            ended(deviation.sentence) if deviation else "It was rolled back."
+        ) + " Rolled back, and back at the benchmark."
+    if line.stage in ("recovering", "rolled_back"):
+        return (
+            ended(deviation.sentence) if deviation else "It was rolled back."
+        ) + " Waiting for the recovery snapshot."
+    if line.stage == "kept" and last.investigations:
+        return f"Kept: {last.investigations[-1].reason}"
+    if deviation is not None:
+        return ended(deviation.sentence)
+    if verdict is not None:
+        return ended(verdict.sentence)
+    return due(last)
+
+
+def due(deployment: DeploymentDocument) -> str:
+    """When the second look is."""
+    return f"The after snapshot is due {clock(deployment.deployed_at + timedelta(hours=24))}."
+
+
+def verdict_of(deployment: DeploymentDocument, kind: str = "after") -> Observation | None:
+    """The look of that kind that holds."""
+    return next((one for one in reversed(deployment.observations) if one.kind == kind and one.holds), None)
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Two bars and a mark on one scale, each as a whole number of percent: `.w-N` and `.at-N` in the style sheet."""
+
+    before: int
+    after: int
+    limit: int | None
+
+
+def bars(one: ComparedSLI) -> Bars | None:
+    """The comparison of one SLI as lengths; None when a number is missing or below zero."""
+    if one.before is None or one.after is None or one.before < 0 or one.after < 0:
+        return None
+    edge = None
+    if one.limit is not None:
+        edge = one.before + one.limit if one.after >= one.before else max(0.0, one.before - one.limit)
+    top = max(one.before, one.after, edge or 0.0) * 1.08
+    if top <= 0:
+        return None
+    return Bars(
+        round(100 * one.before / top), round(100 * one.after / top), None if edge is None else round(100 * edge / top)
+    )
+
+
+def duty(one: Duty, now: datetime) -> tuple[Tone, str]:
+    """How a clock of an investigation stands."""
+    if one.done_at is not None:
+        late = (one.done_at - one.due_at).total_seconds()
+        return ("wait", f"done {span(late)} late") if late > 0 else ("good", "done in time")
+    if one.is_over:
+        return "none", "no longer needed"
+    left = (one.due_at - now).total_seconds()
+    return ("bad", f"missed by {span(-left)}") if left < 0 else ("info", f"{span(left)} left")
+
+
+def counted(lines: tuple[Line, ...]) -> str:
+    """`3 changes: 1 verified, 1 deviating, 1 in review`."""
+    if not lines:
+        return "no change is scheduled yet"
+    found: dict[str, int] = {}
+    for line in lines:
+        word = STAGES[line.stage][1]
+        found[word] = found.get(word, 0) + 1
+    changes = "1 change" if len(lines) == 1 else f"{len(lines)} changes"
+    return f"{changes}: " + ", ".join(f"{n} {word}" for word, n in found.items())
