@@ -87,7 +87,8 @@ class Relay:
             self._telemetry.count("daymark_letters_sent_total", len(rows))
         return len(rows)
 
-    async def _abandon(self) -> None:
+    async def let_go(self) -> None:
+        """Give the publisher up; the next batch takes a new one. Bounded, never raises."""
         publisher, self._publisher = self._publisher, None
         if publisher is not None:
             await publisher.abandon()

@@ -91,13 +91,14 @@ def service(
             heart = Heart(db, bus, telemetry, every_s=settings.heartbeat_s)
             running.begin(db, bus, consumer)
             tasks = [
-                asyncio.create_task(_kept_going(part.run), name=f"{name} {type(part).__name__}")
+                asyncio.create_task(_kept_going(part.run, running), name=f"{name} {type(part).__name__}")
                 for part in (Relay(db, bus, telemetry), consumer, worker, heart)
             ]
             _log.info("started", service=name, version=VERSION)
             try:
                 yield
             finally:
+                running.is_stopping = True
                 for task in tasks:
                     task.cancel()
                 _, stuck = await asyncio.wait(tasks, timeout=_STOP_S)
@@ -133,15 +134,16 @@ async def known(call: Caller, request: Request) -> None:
         pass
 
 
-async def _kept_going(run: Callable[[], Awaitable[None]]) -> None:
+async def _kept_going(run: Callable[[], Awaitable[None]], running: _Running) -> None:
     """A task that ends by an error nobody foresaw is logged and begun again: silence would be worse."""
-    while True:
+    while not running.is_stopping:
         try:
             await run()
             return
         except Exception:
             _log.exception("a task of the plumbing failed and begins again")
-            await asyncio.sleep(2)
+            if not running.is_stopping:
+                await asyncio.sleep(2)
 
 
 class _Running:
@@ -151,6 +153,7 @@ class _Running:
         self._name, self._settings, self._telemetry = name, settings, telemetry
         self._parts: tuple[Database, Bus, Consumer] | None = None
         self._is_movable: bool | None = None
+        self.is_stopping = False
 
     def begin(self, db: Database, bus: Bus, consumer: Consumer) -> None:
         self._parts = (db, bus, consumer)

@@ -41,7 +41,8 @@ class Teller:
     _asked: int = 0
 
     def __post_init__(self) -> None:
-        self.at = self.present - timedelta(days=DAYS)
+        # A little later than the instance was made: its clock only moves forward, and starting took a moment.
+        self.at = self.present - timedelta(days=DAYS) + 2 * _MINUTE
 
     async def step(self, by: timedelta) -> None:
         self.at += by
