@@ -351,7 +351,7 @@ async def test_a_rollback_and_the_deployment_after_it_have_their_numbers(house: 
         {"deployed_at": (await house.at(1)).isoformat()},
         {"deployed_at": "1999-01-01T00:00:00Z"},
     ):
-        assert (await house.post(cr, "deployed", **{"deployed_at": times[3], **wrong})).status_code == 422, wrong
+        assert (await house.post(cr, "deployed", **({"deployed_at": times[3]} | wrong))).status_code == 422, wrong
 
 
 async def test_a_deployment_after_withdrawal_is_recorded_and_flagged(house: House) -> None:
@@ -378,7 +378,7 @@ async def test_two_reports_of_one_deployment_at_once_are_one(house: House) -> No
 
 async def test_engineering_records_its_review_once(house: House) -> None:
     cr = await house.cr()
-    body = {"reviewed_at": (await house.at(-1)).isoformat(), "where": "merge 812"}
+    body: dict[str, Any] = {"reviewed_at": (await house.at(-1)).isoformat(), "where": "merge 812"}
     answer = await house.post(cr, "code-review", "edda", **body)
     assert answer.status_code == 201
     assert (await house.post(cr, "code-review", "edda", **body)).status_code == 200

@@ -118,9 +118,11 @@ def _event_in(record: Record) -> tuple[Inbound, dict[str, str]]:
         if lower in headers:
             raise Invalid(f"The header {lower[:40]} is there twice.")
         try:
-            headers[lower] = (raw or b"").decode()
+            headers[lower] = text = (raw or b"").decode()
         except UnicodeDecodeError:
             raise Invalid(f"The header {lower[:40]} is not UTF-8.") from None
+        if not text.isprintable():
+            raise Invalid(f"The header {lower[:40]} is not one printable line.")
     media = headers.pop("content-type", "application/json")
     if media.partition(";")[0].strip().lower() == STRUCTURED:
         raise Invalid("On this topic events are in binary mode: the signature covers the exact bytes of the data.")
