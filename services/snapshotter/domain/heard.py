@@ -52,6 +52,8 @@ def deployed(
     cr = replace(cr, deployers=cr.deployers | {fact.deployer})
     if fact.revision <= before.revision:
         return Change(cr, before)
+    if not cr.revision:  # not described yet: this is all that is known of its release
+        cr = replace(cr, release_id=fact.release_id)
     deployment = replace(
         before,
         revision=fact.revision,
