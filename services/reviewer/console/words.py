@@ -33,7 +33,7 @@ STAGES: dict[str, tuple[Tone, str]] = {
     "kept": ("wait", "kept, with a reason"),
     "rolled_back": ("wait", "rolled back"),
     "recovering": ("wait", "recovering"),
-    "recovered": ("good", "rolled back, recovered"),
+    "recovered": ("good", "rolled back and recovered"),
     "withdrawn": ("none", "withdrawn"),
 }
 OUTCOMES: dict[str, tuple[Tone, str]] = {
