@@ -344,6 +344,25 @@ async def test_a_first_try_long_after_the_due_time_does_not_give_up_at_once(hous
     assert (await house.said(ObservationClosed))[0].outcome == "steady"
 
 
+async def test_a_judge_that_fails_is_no_silence_but_no_data_when_patience_ends(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("services.snapshotter.handlers.observations.judged", broken)
+    await house.begin()
+    at = await house.deployed()
+    await house.go_to(at + DAY)
+    await house.worker.drain()
+    assert await house.said(ObservationClosed) == []
+    await house.go_on(minutes=61)
+    await house.worker.drain()
+    (closed,) = await house.said(ObservationClosed)
+    assert closed.outcome == "no_data" and "the judge failed" in closed.sentence
+    assert len(await house.said(SnapshotOverdue)) == 1
+
+
 async def test_a_deploy_reported_late_is_looked_at_at_once_over_the_nominal_window(house: House) -> None:
     await house.begin()
     await house.go_on(hours=40)

@@ -62,6 +62,24 @@ def judged(
     )
 
 
+def unjudged(look: Observation, policy: Policy, against: Standing, reason: str) -> Judged:
+    """What is said when the judge itself fails on what it was given: no SLI has an answer, and a person must look."""
+    compared = tuple(
+        ComparedSLI(
+            sli=sli.id,
+            title=sli.title,
+            unit=sli.unit,
+            outcome="no_data",
+            sentence=f"{sli.title}: {reason}",
+            decides=not sli.shadow,
+            severity=sli.severity,
+        )
+        for sli in policy.slis
+    )
+    found = verdict(look.kind, "no_data", compared, against)
+    return Judged(found, judging.VERSION, {"benchmark": against.sentence})
+
+
 def _benchmark(policy: Policy, window: Window, against: Standing, kept: Mapping[str, KeptSeries]) -> judging.Window:
     """The benchmark's rows in the policy's order. A series that another query made is no benchmark of this SLI."""
     own = against.counts.window if against.counts else Window(window.start - DAY, window.start, window.step_s)
@@ -82,7 +100,10 @@ def _benchmark(policy: Policy, window: Window, against: Standing, kept: Mapping[
         elif own.step_s != window.step_s:
             reason = f"{against.counts.id} has steps of {own.step_s} s, this look has {window.step_s} s"
         else:
-            values[row] = unpack(one.payload, count)
+            try:
+                values[row] = unpack(one.payload, count)
+            except ValueError as error:
+                reason = str(error)
         reasons.append(reason)
     return judging.Window(own.start.timestamp(), float(own.step_s), 0.0, values, tuple(reasons))
 

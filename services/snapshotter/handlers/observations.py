@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
+
 from services.snapshotter import domain, store
 from services.snapshotter.handlers.capture import Captured, capture, keep
 from services.snapshotter.handlers.deps import Deps
-from services.snapshotter.handlers.judging import judged
+from services.snapshotter.handlers.judging import judged, unjudged
 from services.snapshotter.sources import Missing
 from shared import policies
 from shared.contracts import MissingSLI, Policy
 from shared.db import Appointment, Tx
 from shared.errors import Busy, Unavailable
+
+_log = structlog.get_logger(__name__)
 
 DEADLINE_S = 180.0  #: for all SLIs of one look; what is not there then is tried again by the agenda
 HISTORY_DEADLINE_S = 120.0
@@ -48,11 +52,20 @@ async def take_snapshot(deps: Deps, appointment: Appointment) -> None:
     look, policy = plan.look, plan.policy
     captured = await capture(deps.sources, policy.slis, domain.observed_window(look, policy), deadline_s=DEADLINE_S)
     waiting = captured.worth_waiting
-    if waiting and (plan.now < look.gives_up_at(policy) or appointment.attempts < _TRIES):
+    is_patient = plan.now < look.gives_up_at(policy) or appointment.attempts < _TRIES
+    if waiting and is_patient:
         raise Unavailable(f"waiting for {_words(waiting, len(policy.slis))}")
+    overdue_because = _words(waiting, len(policy.slis)) if waiting else None
     history = await _history(deps, plan, captured)
     kept = await asyncio.to_thread(keep, captured)
-    found = await asyncio.to_thread(judged, look, policy, captured, plan.against, plan.kept, history)
+    try:
+        found = await asyncio.to_thread(judged, look, policy, captured, plan.against, plan.kept, history)
+    except Exception as error:
+        if is_patient:
+            raise
+        _log.exception("the judge failed", look=look.subject)  # for good: silence would be worse than no answer
+        overdue_because = f"the judge failed on it ({type(error).__name__})"
+        found = unjudged(look, policy, plan.against, overdue_because)
 
     async with deps.db.tx(appointment) as tx:
         cr = await store.locked_change_request(tx, look.cr_id, look.product_id)
@@ -85,7 +98,7 @@ async def take_snapshot(deps: Deps, appointment: Appointment) -> None:
             snapshot,
             against,
             judge_version=found.judge_version,
-            overdue_because=_words(waiting, len(policy.slis)) if waiting else None,
+            overdue_because=overdue_because,
             now=tx.now,
         )
         await store.insert_snapshot(tx, snapshot, kept.series)
