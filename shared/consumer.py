@@ -93,6 +93,9 @@ class Consumer:
             except Fenced:
                 _log.info("another member took over; joining again")
             except (TooManyFailures, PositionLost) as error:
+                # Heartbeats are kept a day and are not facts: away for longer, we begin again with what there is.
+                if isinstance(error, PositionLost) and await self._forget_watched():
+                    continue
                 self.stopped = str(error)
                 _log.error("consumer stopped", reason=str(error))
                 return
@@ -123,6 +126,15 @@ class Consumer:
         except Exception as error:
             raise translated(error) from error
         return {TP(row["topic"], row["partition"]): Claim(row["next_offset"], row["generation"]) for row in rows}
+
+    async def _forget_watched(self) -> bool:
+        """Start the topics that are not facts from the beginning; False when there was nothing to forget."""
+        async with self._db.connection() as (_, raw):
+            forgotten = await raw.execute(
+                "UPDATE positions SET next_offset = NULL WHERE topic = ANY($1::text[]) AND next_offset IS NOT NULL",
+                list(self._watch),
+            )
+        return bool(forgotten != "UPDATE 0")
 
     async def hear(self, batch: Batch) -> Mapping[TP, int]:
         """Handle a batch; the positions reached. First all together; when that fails, letter by letter to find the culprit."""

@@ -28,13 +28,14 @@ _SEND_S = 8.0  #: a locked lane is let go within 10 s
 _KEEP = "7 days"  #: sent letters stay this long, so that they can be sent again if a broker lost them
 _SWEEP_EVERY_S = 600.0
 
+# The lanes of the oldest unsent letters, as many as nobody else holds.
 _LANES = (
-    "SELECT lane FROM lanes l WHERE EXISTS (SELECT 1 FROM outbox o WHERE o.lane = l.lane AND o.sent_at IS NULL)"
-    " FOR UPDATE SKIP LOCKED"
+    "SELECT lane FROM lanes WHERE lane IN (SELECT lane FROM"
+    " (SELECT lane FROM outbox WHERE sent_at IS NULL ORDER BY id LIMIT $1) oldest) FOR UPDATE SKIP LOCKED"
 )
 _LETTERS = (
     "SELECT id, topic, key, value, headers FROM outbox"
-    " WHERE lane = ANY($1::int2[]) AND sent_at IS NULL ORDER BY id LIMIT $2"
+    " WHERE sent_at IS NULL AND lane = ANY($1::int2[]) ORDER BY id LIMIT $2"
 )
 
 
@@ -71,7 +72,7 @@ class Relay:
         """Send one batch from the lanes nobody else holds; how many letters. Raises SendUnknown: nothing was marked."""
         async with self._db.connection() as (_, raw):
             await raw.execute("BEGIN")
-            lanes = [row["lane"] for row in await raw.fetch(_LANES)]
+            lanes = [row["lane"] for row in await raw.fetch(_LANES, _BATCH)]
             rows = await raw.fetch(_LETTERS, lanes, _BATCH) if lanes else []
             if rows:
                 if self._publisher is None:
@@ -99,8 +100,8 @@ class Relay:
         self._swept_s = monotonic_s()
         async with self._db.connection() as (_, raw):
             await raw.execute(
-                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox"
-                " WHERE sent_at IS NOT NULL AND sent_at < daymark_now() - $1::text::interval LIMIT 10000)",
+                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT 10000)"
+                " AND sent_at < daymark_now() - $1::text::interval",
                 _KEEP,
             )
 

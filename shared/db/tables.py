@@ -41,7 +41,7 @@ def plumbing(metadata: MetaData) -> None:
         "outbox",
         metadata,
         Column("id", BigInteger, Identity(always=True), primary_key=True),
-        Column("event_id", Text, nullable=False, unique=True),  # a re-run doubles nothing
+        Column("event_id", Text, nullable=False),
         Column("lane", SmallInteger, nullable=False),
         Column("topic", Text, nullable=False),
         Column("key", Text, nullable=False),
@@ -49,8 +49,8 @@ def plumbing(metadata: MetaData) -> None:
         Column("headers", JSONB, nullable=False),
         Column("created_at", Moment, nullable=False),
         Column("sent_at", Moment),
-        Index("outbox_unsent", "lane", "id", postgresql_where=text("sent_at IS NULL")),
-        Index("outbox_sent", "sent_at", postgresql_where=text("sent_at IS NOT NULL")),
+        # The only index beside the key: marking a letter sent must stay cheap (three more indexes: half the speed).
+        Index("outbox_unsent", "id", postgresql_where=text("sent_at IS NULL")),
     )
     # A relay locks a lane's row, never single letters: so order per key holds with any number of relays.
     Table("lanes", metadata, Column("lane", SmallInteger, primary_key=True, autoincrement=False))

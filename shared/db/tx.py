@@ -279,7 +279,7 @@ class Tx:
             parts.append(
                 "INSERT INTO outbox (event_id, lane, topic, key, value, headers, created_at)"
                 f" SELECT e, l, t, k, v, h, {now()} FROM unnest({unnested}) WITH ORDINALITY AS u(e, l, t, k, v, h, n)"
-                " ORDER BY n ON CONFLICT (event_id) DO NOTHING"
+                " ORDER BY n"
             )
         if self._audits:
             rows = parameter(orjson.dumps(self._audits).decode(), "json")

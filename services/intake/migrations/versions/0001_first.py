@@ -102,21 +102,12 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("event_id"),
         schema="intake",
-    )
-    op.create_index(
-        "outbox_sent",
-        "outbox",
-        ["sent_at"],
-        unique=False,
-        schema="intake",
-        postgresql_where=sa.text("sent_at IS NOT NULL"),
     )
     op.create_index(
         "outbox_unsent",
         "outbox",
-        ["lane", "id"],
+        ["id"],
         unique=False,
         schema="intake",
         postgresql_where=sa.text("sent_at IS NULL"),
@@ -359,7 +350,6 @@ def downgrade() -> None:
     op.drop_index("parked_key", table_name="parked", schema="intake")
     op.drop_table("parked", schema="intake")
     op.drop_index("outbox_unsent", table_name="outbox", schema="intake", postgresql_where=sa.text("sent_at IS NULL"))
-    op.drop_index("outbox_sent", table_name="outbox", schema="intake", postgresql_where=sa.text("sent_at IS NOT NULL"))
     op.drop_table("outbox", schema="intake")
     op.drop_table("lanes", schema="intake")
     op.drop_table("inbox", schema="intake")

@@ -150,21 +150,12 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("event_id"),
         schema="reviewer",
-    )
-    op.create_index(
-        "outbox_sent",
-        "outbox",
-        ["sent_at"],
-        unique=False,
-        schema="reviewer",
-        postgresql_where=sa.text("sent_at IS NOT NULL"),
     )
     op.create_index(
         "outbox_unsent",
         "outbox",
-        ["lane", "id"],
+        ["id"],
         unique=False,
         schema="reviewer",
         postgresql_where=sa.text("sent_at IS NULL"),
@@ -228,9 +219,6 @@ def downgrade() -> None:
     op.drop_index("parked_key", table_name="parked", schema="reviewer")
     op.drop_table("parked", schema="reviewer")
     op.drop_index("outbox_unsent", table_name="outbox", schema="reviewer", postgresql_where=sa.text("sent_at IS NULL"))
-    op.drop_index(
-        "outbox_sent", table_name="outbox", schema="reviewer", postgresql_where=sa.text("sent_at IS NOT NULL")
-    )
     op.drop_table("outbox", schema="reviewer")
     op.drop_table("lanes", schema="reviewer")
     op.drop_table("inbox", schema="reviewer")

@@ -145,21 +145,12 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("event_id"),
         schema="snapshotter",
-    )
-    op.create_index(
-        "outbox_sent",
-        "outbox",
-        ["sent_at"],
-        unique=False,
-        schema="snapshotter",
-        postgresql_where=sa.text("sent_at IS NOT NULL"),
     )
     op.create_index(
         "outbox_unsent",
         "outbox",
-        ["lane", "id"],
+        ["id"],
         unique=False,
         schema="snapshotter",
         postgresql_where=sa.text("sent_at IS NULL"),
@@ -296,9 +287,6 @@ def downgrade() -> None:
     op.drop_table("parked", schema="snapshotter")
     op.drop_index(
         "outbox_unsent", table_name="outbox", schema="snapshotter", postgresql_where=sa.text("sent_at IS NULL")
-    )
-    op.drop_index(
-        "outbox_sent", table_name="outbox", schema="snapshotter", postgresql_where=sa.text("sent_at IS NOT NULL")
     )
     op.drop_table("outbox", schema="snapshotter")
     op.drop_table("observations", schema="snapshotter")
