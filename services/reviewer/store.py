@@ -221,9 +221,13 @@ async def products(tx: Tx) -> list[str]:
     return sorted(row.product_id for row in await tx.all(asked))
 
 
-async def release_rows(tx: Tx, product_ids: Iterable[str] | None = None) -> Sequence[Row[Any]]:
+async def release_rows(
+    tx: Tx, product_ids: Iterable[str] | None = None, *, with_closed: bool = True
+) -> Sequence[Row[Any]]:
     """Releases, next planned first; of these products, or all."""
     asked = select(releases).order_by(releases.c.planned_at, releases.c.release_id)
+    if not with_closed:
+        asked = asked.where(releases.c.state != "closed")
     if product_ids is not None:
         asked = asked.where(releases.c.product_id.in_(list(product_ids)))
     return await tx.all(asked)

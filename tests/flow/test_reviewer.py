@@ -488,6 +488,11 @@ async def test_releases_show_every_change_scheduled_and_store_no_answer(house: H
     assert (await house.get("/reviewer/v1/releases", "xenia")).json() == {"releases": []}
     assert (await house.get("/reviewer/v1/releases/epl-26.12", "xenia")).status_code == 404
     assert not await house.said("gate.answered.v1")
+    story.close("epl", "26.12", story.now)
+    await house.hear(story.events[-1])
+    assert (await house.get("/reviewer/v1/releases")).json() == {"releases": []}
+    closed = (await house.get("/reviewer/v1/releases?closed=true")).json()["releases"]
+    assert [release["state"] for release in closed] == ["closed"]
 
 
 async def test_a_change_that_moves_to_another_release_is_listed_there_alone(house: House) -> None:

@@ -321,6 +321,11 @@ def test_the_gate_that_was_never_asked_is_told_and_so_is_a_deploy_against_it() -
     story.deploy("CR-1", "epl")
     assert made(story).last.flags == ("The gate was never asked before this deploy.",)  # type: ignore[union-attr]
     story = in_review()
+    started_at = story.now
+    story.after(0.01).ask_gate("CR-1", "epl")
+    story.after(0.01).deploy("CR-1", "epl", deployed_at=started_at)
+    assert "asked 36 s after" in made(story).last.flags[0]  # type: ignore[union-attr]
+    story = in_review()
     assert not story.ask_gate("CR-1", "epl")
     story.deploy("CR-1", "epl", against_process=("withdrawn",), commit="other")
     last = made(story).last

@@ -169,13 +169,15 @@ async def decide_go(call: Caller, deps: Deps, cr_id: CRId, command: DecideGo) ->
 @router.get(
     "/releases",
     summary="Everything scheduled, all products",
-    description="Every release of the products you may see, each CR with evidence, debt, input, snapshots, deviation, stage and"
-    " the gate's reasons (computed; asking here stores no answer).",
+    description="Every release of the products you may see that is not closed, each CR with evidence, debt, input, snapshots,"
+    " deviation, stage and the gate's reasons (computed; asking here stores no answer).",
     response_model=ReleasesView,
     responses=_nos(),
 )
-async def read_releases(call: Caller, deps: Deps) -> Response:
-    return _shown({"releases": await handlers.read_releases(deps, call)})
+async def read_releases(
+    call: Caller, deps: Deps, closed: Annotated[bool, Query(description="closed releases as well")] = False
+) -> Response:
+    return _shown({"releases": await handlers.read_releases(deps, call, with_closed=closed)})
 
 
 @router.get(

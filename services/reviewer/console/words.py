@@ -248,6 +248,11 @@ def _stepped(found: list[tuple[str, StepState]]) -> list[Step]:
     return [Step(name, state, _STATE_WORDS[state]) for name, state in found]
 
 
+def is_open(line: Line) -> bool:
+    """Whether a deploy is still to come: none was, or somebody works on the next attempt after a rollback."""
+    return not line.deployments or line.before.attempt > line.deployments[-1].deployment
+
+
 # -- what is looked at first ------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ time of asking; it tells how old evidence is, and is no part of the digest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -192,7 +192,7 @@ def assemble(cr_id: str, product_id: str, given: Iterable[Known[Any]], at: datet
                 deploy,
                 stood,
                 gate,
-                _flags(deploy, stood, gate),
+                _flags(deploy, stood, gate, answers),
                 _not_known(facts, deploy.deployed_at),
                 tuple(one for one in looks if one.deployment == number),
                 tuple(one for one in moved if one.deployment == number),
@@ -323,10 +323,17 @@ def _asked(fact: Known[GateAnswered]) -> Asked:
 _FLAG_WORDS = {"withdrawn": "It was deployed although it had been withdrawn."}
 
 
-def _flags(deploy: Deploy, stood: Before, gate: Asked | None) -> tuple[str, ...]:
+def _flags(deploy: Deploy, stood: Before, gate: Asked | None, answers: Sequence[Asked]) -> tuple[str, ...]:
     found = [_FLAG_WORDS.get(flag, f"Against the process: {flag}.") for flag in deploy.against_process]
     if gate is None:
-        found.append("The gate was never asked before this deploy.")
+        # A deployer whose clock is behind looks like one that did not ask: then it is said how much later it did.
+        late = next((one.at for one in answers if deploy.deployed_at < one.at <= deploy.reported_at), None)
+        after = (
+            f"; it was asked {(late - deploy.deployed_at).total_seconds():.0f} s after the reported time"
+            if late
+            else ""
+        )
+        found.append(f"The gate was never asked before this deploy{after}.")
     elif not gate.go:
         found.append(f"Deployed against the gate, which had answered no at {gate.at:%Y-%m-%d %H:%M} UTC.")
     elif not gate.is_ready:

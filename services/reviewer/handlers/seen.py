@@ -89,9 +89,9 @@ async def read_release(deps: Deps, call: Call, release_id: str) -> ReleaseDocume
         return (await _releases(tx, [row]))[0]
 
 
-async def read_releases(deps: Deps, call: Call) -> list[ReleaseDocument]:
+async def read_releases(deps: Deps, call: Call, *, with_closed: bool) -> list[ReleaseDocument]:
     async with deps.db.read(call) as tx:
-        return await _releases(tx, await store.release_rows(tx, _products(tx)))
+        return await _releases(tx, await store.release_rows(tx, _products(tx), with_closed=with_closed))
 
 
 def _may_see(tx: Tx, product_id: str) -> bool:
