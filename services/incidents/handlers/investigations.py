@@ -148,6 +148,8 @@ async def on_snapshot_overdue(tx: Tx, event: Event[SnapshotOverdue]) -> None:
 async def on_observation_over(tx: Tx, event: Event[ObservationSuperseded] | Event[DeviationWithdrawn]) -> None:
     """What no longer holds is closed with that reason; an incident that was none owes nothing."""
     said = event.data
+    if isinstance(said, ObservationSuperseded) and said.kind != "after":
+        return  # a recovery has revisions of its own; the deviation it follows still stands
     for found in await store.investigations_of(tx, said.cr_id, deployment=said.deployment, revision=said.revision):
         await _close(tx, found, said.reason)
     if isinstance(said, DeviationWithdrawn):
