@@ -59,7 +59,7 @@ def policy(product_id: str = "epl", name: str = "EPL", enforcement: str = "enfor
         SLI(id="error-rate", title="Failed settlements", source="prom", query="x", unit="%"),
         SLI(id="throughput", title="Settled messages", source="prom", query="x", unit="msg/s", severity="major"),
     )
-    return Policy(id=product_id, name=name, enforcement=enforcement, slis=slis, **more)  # type: ignore[arg-type]
+    return Policy(id=product_id, name=name, enforcement=enforcement, slis=slis, **more)
 
 
 class Story:
@@ -222,7 +222,7 @@ class Story:
         review_id = f"REV-{len(self.events)}"
         said: dict[str, Any] = {"by": OPS, "items": (), **more}
         self.say(
-            ReviewGiven(review_id=review_id, verdict=verdict, comment=comment, **self.seen(cr_id, product_id), **said),  # type: ignore[arg-type]
+            ReviewGiven(review_id=review_id, verdict=verdict, comment=comment, **self.seen(cr_id, product_id), **said),
             said["by"],
         )
         return review_id
@@ -234,7 +234,7 @@ class Story:
 
     def go(self, cr_id: str, product_id: str, decision: str = "go", reason: str = "") -> None:
         seen = self.seen(cr_id, product_id)
-        self.say(GoDecided(decision=decision, reason=reason, by=PTASK, **seen), PTASK)  # type: ignore[arg-type]
+        self.say(GoDecided(decision=decision, reason=reason, by=PTASK, **seen), PTASK)
 
     def ask_gate(self, cr_id: str, product_id: str) -> bool:
         found = gate.answer(assemble(cr_id, product_id, self.known, self.now), Freshness(self.now), self.now)
@@ -420,7 +420,7 @@ class Story:
         self.say(InvestigationExplained(at=self.now, explanation=explanation, **common), PTASK)
         if decision:
             self.after(0.5)
-            self.say(InvestigationDecided(at=self.now, decision=decision, reason=reason, **common), PTASK)  # type: ignore[arg-type]
+            self.say(InvestigationDecided(at=self.now, decision=decision, reason=reason, **common), PTASK)
             if decision == "rollback":
                 self.say(RollbackRequested(at=self.now, reason=reason, **common), PTASK)
 
@@ -461,7 +461,7 @@ def compared(
         before=before,
         after=after,
         limit=limit,
-        **said,  # type: ignore[arg-type]
+        **said,
     )
 
 

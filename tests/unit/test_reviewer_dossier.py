@@ -369,7 +369,7 @@ def test_the_stage_follows_the_life_of_a_change() -> None:
 
 
 def test_the_stage_follows_a_deviation_to_its_end() -> None:
-    seen = []
+    seen: list[str] = []
     story = Story()
     for fact in rolled_back().events:
         story.events.append(fact)
