@@ -33,13 +33,24 @@ class Broker:
 
     def start(self) -> str:
         """Start it, again over the same data, wait until it answers (3 s), and return its bootstrap address."""
+        self.launch()
+        self.await_answer()
+        return self.address
+
+    def launch(self) -> None:
+        """Start it, and do not wait. From the main thread."""
         assert self._process is None
-        log = self.directory / "kafka.log"
-        with log.open("ab") as output:
+        with self._log.open("ab") as output:
             command: list[str | Path] = [SCRIPT, "run", self.directory, str(self.port)]
             self._process = leash.spawn(command, death=signal.SIGKILL, env=os.environ, output=output)
-        _await_answer("127.0.0.1", self.port, self._process, log)
-        return self.address
+
+    def await_answer(self) -> None:
+        """The rest of a start; may be called in a thread, while a load goes on."""
+        _await_answer("127.0.0.1", self.port, self._process, self._log)
+
+    @property
+    def _log(self) -> Path:
+        return self.directory / "kafka.log"
 
     def kill(self) -> None:
         """kill -9, as a fault. `start` recovers."""
