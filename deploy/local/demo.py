@@ -11,7 +11,7 @@ import httpx2
 from deploy.local.postgres import default_home
 from deploy.local.story import DAYS, Teller, present, tell
 from deploy.local.telemetry import DemoTelemetry
-from deploy.local.up import Running, move_clock, up
+from deploy.local.up import Running, invitation, move_clock, up
 from shared.clock import wall
 
 
@@ -29,7 +29,7 @@ def demo(*, home: Path | None = None, port: int | None = None, leave: bool = Fal
         else:
             await _tell(running, telemetry)
             told.touch()
-            print(f"\nNow look at {running.base_url}/ : sign in with the link above.", flush=True)
+        print(await invitation(running), flush=True)
         if leave:
             running.server.should_exit = True
 

@@ -78,6 +78,8 @@ async def _serve(
 ) -> None:
     async with started(settings, admin_url, home, port, movable=movable, behind_s=behind_s) as running:
         print(await greeting(running), flush=True)
+        if then is None:
+            print(await invitation(running), flush=True)
         beside = asyncio.create_task(then(running)) if then else None
         while not running.server.should_exit:
             await asyncio.sleep(0.1)
@@ -121,18 +123,21 @@ async def load_products(app: OneProcess) -> None:
 
 async def greeting(running: Running) -> str:
     """What a person needs to know, at each start."""
-    link = await sign_in_link(running.admin_url, running.base_url)
     return f"""
 Daymark is up.
 
   console    {running.base_url}/
-  sign in    {link}
-             (once, within the hour, as Olga of operations)
   API docs   {running.base_url}/intake/docs  (and /snapshotter /incidents /reviewer)
   keys       {running.home / "keys.json"}  (by role and by name)
   data       {running.home}
 
 Ctrl-C stops it; the data stays."""
+
+
+async def invitation(running: Running) -> str:
+    """A link that signs a browser in. Made when somebody can use it: it is good for an hour of the instance's clock."""
+    link = await sign_in_link(running.admin_url, running.base_url)
+    return f"\nSign in (once, within the hour, as Olga of operations):\n\n  {link}\n"
 
 
 async def move_clock(admin_url: str, ahead_s: float) -> None:
