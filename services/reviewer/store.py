@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     and_,
     cast,
+    delete,
     exists,
     or_,
     select,
@@ -99,6 +100,8 @@ desks = Table(
     Column("cr_id", Text, primary_key=True),
     Column("version", BigInteger, nullable=False),
 )
+# CRs whose input may be affected. An appointment each would cost a batch of five hundred facts as much as the facts.
+touched = Table("touched", metadata, Column("cr_id", Text, primary_key=True))
 review_numbers = Numbers("review_numbers", metadata=metadata)
 answer_numbers = Numbers("answer_numbers", metadata=metadata)
 
@@ -155,6 +158,18 @@ def keep(tx: Tx, event: Event[Any]) -> None:
             },
             newer="sequence",
         )
+
+
+def touch(tx: Tx, cr_id: str) -> None:
+    """Note that the inputs on a CR are to be looked at again."""
+    tx.put(touched, {"cr_id": cr_id})
+
+
+async def take_touched(tx: Tx, limit: int) -> list[str]:
+    """Take CRs off that list, at most `limit`. A batch that touches one of them meanwhile waits, and notes it anew."""
+    some = select(touched.c.cr_id).order_by(touched.c.cr_id).limit(limit)
+    gone = await tx.all(delete(touched).where(touched.c.cr_id.in_(some)).returning(touched.c.cr_id))
+    return [row.cr_id for row in gone]
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

@@ -38,7 +38,8 @@ async def on_fact(tx: Tx, event: Event[Any]) -> None:
     store.keep(tx, event)
     kind = type(event.data)
     if kind in _OF_ONE_CR and (cr_id := event.data.cr_id) is not None:
-        tx.schedule("refresh_dossier", cr_id)
+        store.touch(tx, cr_id)
+        tx.schedule("refresh_touched", "all")
     elif kind in _OF_ALL_CRS:
         tx.schedule("refresh_product", event.data.product_id)
 

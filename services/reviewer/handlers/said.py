@@ -354,11 +354,27 @@ async def refresh_dossier(deps: Deps, appointment: Appointment) -> None:
             await desk.say(ReviewRequested(**common, digest=before.digest, parts=before.parts))
 
 
+async def refresh_touched(deps: Deps, appointment: Appointment) -> None:
+    """Make an appointment for each CR that facts have touched. Short: hearers wait for this one row."""
+    async with deps.db.tx(appointment) as tx:
+        found = await store.take_touched(tx, _AT_ONCE)
+        for cr_id in found:
+            tx.schedule(refresh_dossier, cr_id)
+        if len(found) == _AT_ONCE:
+            tx.schedule(refresh_touched, appointment.subject)
+
+
 async def refresh_product(deps: Deps, appointment: Appointment) -> None:
     """Something changed that concerns every change of a product: look again at each that may still be reviewed."""
     async with deps.db.tx(appointment) as tx:
         for cr_id in await store.open_crs(tx, appointment.subject):
-            tx.schedule("refresh_dossier", cr_id)
+            tx.schedule(refresh_dossier, cr_id)
 
 
-JOBS = {"refresh_dossier": refresh_dossier, "refresh_product": refresh_product}
+_AT_ONCE = 500
+
+JOBS = {
+    "refresh_dossier": refresh_dossier,
+    "refresh_product": refresh_product,
+    "refresh_touched": refresh_touched,
+}
