@@ -189,6 +189,8 @@ async def gate(t: Teller, cr: str, *, go: bool) -> Any:
 
 
 async def deployed(t: Teller, cr: str, product: str, change: str) -> None:
+    """Three minutes after the gate said go."""
+    await t.step(3 * _MINUTE)
     t.plant.deploy(product, change, t.at.timestamp())
     body = {"deployed_at": t.at.isoformat(), "deployer": "deploybot", "artifact": change}
     await t.ask("integration", "POST", f"/intake/v1/change-requests/{cr}/deployed", body)
@@ -264,7 +266,7 @@ async def tell(t: Teller) -> dict[str, str]:
         await t.until_stage(cr, "observing")
 
     t.say("a day later: the second look")
-    await t.step(22 * _HOUR + 35 * _MINUTE)
+    await t.step(21 * _HOUR + 26 * _MINUTE)
     found = await t.until_stage(steady, "verified")
     t.say(f"  {steady}: {_verdict(found)}")
     await t.step(_HOUR)
@@ -286,15 +288,28 @@ async def tell(t: Teller) -> dict[str, str]:
     )  # fmt: skip
     t.say(f"  {investigation}: acknowledged after 9 min, explained, and decided: roll back")
     await t.step(13 * _MINUTE)
-    found = await t.until_stage(watched, "verified", "deviating", "needs_person")
+    found = await t.until_stage(watched, "deviating")
     t.say(f"  {watched}: {_verdict(found)}")
+    kept = await t.until("the investigation", lambda: _investigation(t, watched))
+    await t.ask("pia", "POST", f"/incidents/v1/investigations/{kept}/acknowledge")
     t.plant.roll_back("epl-x", t.at.timestamp())
     await t.ask(
         "integration", "POST", f"/intake/v1/change-requests/{moving}/rolled-back",
         {"rolled_back_at": t.at.isoformat(), "reason": f"{investigation}: rollback"},
     )  # fmt: skip
     await t.until_stage(moving, "recovering")
-    await t.step(4 * _HOUR + 5 * _MINUTE)
+    await t.step(50 * _MINUTE)
+    await t.ask(
+        "erin", "POST", f"/incidents/v1/investigations/{kept}/explain",
+        {"explanation": "Each job now checks its prices against the exchange; that call is the added time."},
+    )  # fmt: skip
+    await t.ask(
+        "pia", "POST", f"/incidents/v1/investigations/{kept}/decide",
+        {"decision": "keep", "reason": "Agreed with trading: correct prices are worth three seconds."},
+    )  # fmt: skip
+    await t.until_stage(watched, "kept")
+    t.say(f"  {watched}: explained, and kept with a reason")
+    await t.step(3 * _HOUR + 15 * _MINUTE)
     found = await t.until_stage(moving, "recovered")
     t.say(f"  {moving}: rolled back and recovered: {_verdict(found, 'recovery')}")
     for release in (epl, epl_x, scp):
