@@ -6,6 +6,6 @@
 from services.snapshotter.judge.values import Comparison, Direction, Outcome, Rule, Window, overall
 from services.snapshotter.judge.verdict import judge
 
-VERSION = "0.1"
+VERSION = "1.0"
 
 __all__ = ["VERSION", "Comparison", "Direction", "Outcome", "Rule", "Window", "judge", "overall"]

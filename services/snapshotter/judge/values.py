@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.intp]
 Outcome = Literal["steady", "moved", "inconclusive", "no_data"]
 Direction = Literal["higher_is_worse", "lower_is_worse", "both"]
 
@@ -58,6 +59,7 @@ class Rule:
     min_relative  smallest change that matters, as a share (0..) of the benchmark's level
     min_absolute  smallest change that matters, in `unit`; a change must pass both
     decides       False for `shadow` SLIs: judged and shown, never decisive
+    target        series of one target speak together: when one of them falls silent alone, that is a finding
     """
 
     sli: str
@@ -67,6 +69,7 @@ class Rule:
     min_relative: float
     min_absolute: float
     decides: bool
+    target: str = ""
 
     def __post_init__(self) -> None:
         if self.direction not in ("higher_is_worse", "lower_is_worse", "both"):

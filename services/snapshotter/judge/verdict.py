@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from services.snapshotter.judge.values import Comparison, Floats, Rule, Window
+from services.snapshotter.judge import guards, reasons
+from services.snapshotter.judge.align import DAY_S, HOURS, Clock
+from services.snapshotter.judge.early import early
+from services.snapshotter.judge.measures import Days, join, measure
+from services.snapshotter.judge.tables import Fitted
+from services.snapshotter.judge.tables.shipped import SHIPPED
+from services.snapshotter.judge.values import Comparison, Floats, Ints, Rule, Window
+from services.snapshotter.judge.views import NAMES, look
+from services.snapshotter.judge.views.scale import mirror
 
-# Of the steps that both days should have, this share must have been read before anything can be `steady`.
-MIN_ANSWERED = 0.5
+GROSS, GROSS_BLIND = 3.5, 2.2
+GROUP = 256  # SLIs judged at a time: bounds the memory
+CACHED = 128  # days of SLIs measured at a time: their samples stay in the cache
+EARLY_S = 0.75 * DAY_S  # an after window that ends before this is an early look
 
 
 def judge(
@@ -22,83 +32,166 @@ def judge(
     settle_s: float = 0.0,
     references: Sequence[Window] = (),
     history: Sequence[Window] = (),
+    fitted: Fitted = SHIPPED,
 ) -> tuple[Comparison, ...]:
     """Say for each SLI whether production moved. One comparison per rule, in the order of the rules.
 
-    before, after   (N, T) windows; row i belongs to rules[i]
-    deployed_at_s   unix seconds; the nominal after window is `[deployed_at_s, deployed_at_s + 24 h)`
-    settle_s        the first seconds after the deploy that are not judged: set to missing here, in the after window and
-                    at the same clock minutes of the benchmark (a caller may set them to NaN itself as well)
-    references      earlier approved snapshots (the anchor) that the after window is also held against
-    history         earlier days that run up to the deploy, oldest first
+    before, after   (N, T) windows; row i belongs to rules[i]. They are paired by the clock, not by the index
+    deployed_at_s   unix seconds; the nominal after window is `[deployed_at_s, deployed_at_s + 24 h)`. A window that
+                    ends within 18 h is an early look: gross changes only
+    settle_s        the first seconds after the deploy are not judged: masked here in the after window and at the same
+                    clock minutes of every earlier day (a caller may set them to NaN itself as well)
+    references      earlier approved snapshots (the anchor) that the after window is also held against: creep
+    history         earlier windows with the same rows; the last one runs up to the deploy. Never needed, always used:
+                    the border is read from them, not from the benchmark's edge
+    fitted          limits and tables; a product's own calibration may take the place of the shipped ones
 
     Raises ValueError when the number of rows and rules differ.
     """
-    for name, w in (("before", before), ("after", after)):
+    for name, w in (("before", before), ("after", after), *(("reference", r) for r in references)):
         if np.shape(w.values)[0] != len(rules):
             raise ValueError(f"{name} has {np.shape(w.values)[0]} series for {len(rules)} rules")
-    a, b = _aligned(before, after, deployed_at_s, settle_s)
-    return tuple(_compare(r, a[i], b[i], before.missing[i], after.missing[i]) for i, r in enumerate(rules))
+    if any(np.shape(w.values)[0] != len(rules) for w in history):
+        raise ValueError("every history window must have the rows of the after window")
+    if not rules:
+        return ()
+    if abs(before.step_s / after.step_s - 1) > 1e-6:
+        return tuple(guards.unlike_steps(r, before.step_s, after.step_s) for r in rules)
+    clock = Clock(before, after, deployed_at_s, settle_s, history)
+    is_early = clock.covered * after.step_s < EARLY_S
+    matched = guards.kinds_of_day_match(before, after, history)
+    out: list[Comparison] = []
+    for lo in range(0, len(rules), GROUP):
+        case = _Case(clock, before, after, rules, slice(lo, min(lo + GROUP, len(rules))), fitted, deployed_at_s)
+        found = _early(case) if is_early else _full(case)
+        out += [c if matched or c.outcome != "moved" else guards.unmatched(c) for c in found]
+    for r in references:
+        out = _creep(out, r, after, rules, deployed_at_s, settle_s)
+    return tuple(out)
 
 
-def _aligned(before: Window, after: Window, deployed_at_s: float, settle_s: float) -> tuple[Floats, Floats]:
-    """Both windows on the after window's clock: (N, T) twice, infinities and unpaired steps as NaN."""
-    a = np.array(before.values, np.float64)
-    b = np.array(after.values, np.float64)
-    a[~np.isfinite(a)] = np.nan
-    b[~np.isfinite(b)] = np.nan
-    b[:, after.start_s + after.step_s * np.arange(b.shape[1]) < deployed_at_s + settle_s] = np.nan
-    if before.step_s != after.step_s or a.shape[1] == 0:
-        return np.full_like(b, np.nan), b
-    day = round(86400 / after.step_s)
-    shift = round((after.start_s + after.utc_offset_s - before.start_s - before.utc_offset_s) / after.step_s)
-    at = (np.arange(b.shape[1]) + shift) % max(day, a.shape[1])
-    paired = np.where(at < a.shape[1], a[:, np.minimum(at, a.shape[1] - 1)], np.nan)
-    paired[:, np.isnan(b).all(axis=0)] = np.nan
-    return paired, b
+@dataclass(frozen=True)
+class _Case:
+    """A group of SLIs and all that is needed to judge them."""
 
+    clock: Clock
+    before: Window
+    after: Window
+    rules: Sequence[Rule]
+    rows: slice
+    fitted: Fitted
+    deployed_at_s: float
 
-def _compare(rule: Rule, a: Floats, b: Floats, why_a: str | None, why_b: str | None) -> Comparison:
-    n = max(1, a.size)
-    got_a, got_b = np.isfinite(a).sum() / n, np.isfinite(b).sum() / n
-    name = rule.title or rule.sli
-    if not got_a or not got_b:
-        side, why = ("benchmark", why_a) if not got_a else ("after window", why_b)
-        return Comparison(
-            rule.sli, "no_data", f"{name}: no data in the {side} ({why or 'nothing was read'})", rule.decides
+    def known(self, got: guards.Read, is_early: bool) -> list[Comparison | None]:
+        """What needs no statistics."""
+        at, steps = self.rows, int(self.clock.expected[: self.clock.covered if is_early else None].sum())
+        return guards.first_look(
+            got,
+            self.rules[at],
+            self.before.missing[at],
+            self.after.missing[at],
+            self._is_certain,
+            max(1, steps),
+            is_early,
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        blocks = max(1, min(24, a.size // 4))
-        hours = [
-            (np.nanmedian(p), np.nanmedian(q))
-            for p, q in zip(np.array_split(a, blocks), np.array_split(b, blocks), strict=True)
-        ]
-    d = np.array([q - p for p, q in hours if np.isfinite(p) and np.isfinite(q)])
-    was, now = float(np.nanmedian(a)), float(np.nanmedian(b))
-    numbers = {"answered_before": float(got_a), "answered_after": float(got_b)}
-    if min(got_a, got_b) < MIN_ANSWERED or d.size == 0:
-        text = f"{name}: only {got_a:.0%} of the benchmark and {got_b:.0%} of the after window were read"
-        return Comparison(rule.sli, "inconclusive", text, rule.decides, numbers=numbers)
-    shift = float(np.median(d))
-    noise = float(1.4826 * np.median(np.abs(d - shift)))
-    limit = max(rule.min_absolute, rule.min_relative * abs(was), 0.15 * abs(was), 3.0 * noise)
-    worse = {"higher_is_worse": shift, "lower_is_worse": -shift, "both": abs(shift)}[rule.direction]
-    relative = shift / abs(was) if was else None
-    moved = worse > limit and np.quantile(d * np.sign(shift), 0.25) > limit / 2
-    change = f"{was:.4g} -> {now:.4g} {rule.unit}".strip()
-    text = f"{name} {'moved' if moved else 'stayed'}: {change}; a shift of {limit:.3g} would have counted"
-    return Comparison(
-        rule.sli,
-        "moved" if moved else "steady",
-        text,
-        rule.decides,
-        "level" if moved else None,
-        was,
-        now,
-        relative,
-        shift,
-        limit,
-        None,
-        numbers,
-    )
+
+    def _is_certain(self, i: int) -> bool:
+        """Whether another series of the same target spoke all through the after window, without a warning."""
+        i += self.rows.start
+        others = [k for k, r in enumerate(self.rules) if k != i and r.target == self.rules[i].target]
+        width = max(1, int(self.clock.expected.sum()))
+        values = np.asarray(self.after.values)
+        return any(
+            self.after.missing[k] is None and np.isfinite(values[k]).sum() >= guards.COMPLETE * width for k in others
+        )
+
+
+def _measured(clock: Clock, rows: slice) -> tuple[Days, Days, guards.Read, Ints]:
+    """Measures of the earlier days and of the after day, a few SLIs at a time so that they stay in the cache."""
+    xs, ys, counts, exponents = [], [], [], []
+    few = max(4, CACHED // (clock.days + 1))
+    for lo in range(rows.start, rows.stop, few):
+        s = clock.take(slice(lo, min(lo + few, rows.stop)))
+        with np.errstate(all="ignore"):
+            xs.append(measure(s.days, HOURS, keep_residual=False))
+            ys.append(measure(s.after[None], HOURS))
+        counts.append(guards.count(s.days[clock.benchmark], s.after, clock.expected, s.exponent))
+        exponents.append(s.exponent)
+    got = guards.Read(*(np.concatenate([getattr(c, f) for c in counts], axis=-1) for f in vars(counts[0])))
+    return join(xs), join(ys), got, np.concatenate(exponents)
+
+
+def _full(case: _Case) -> list[Comparison]:
+    """A group of SLIs over a whole day."""
+    clock, rules = case.clock, case.rules[case.rows]
+    x, y, got, exponent = _measured(clock, case.rows)
+    known = case.known(got, False)
+    limit, tables = case.fitted.limit(clock.days, len(case.rules)), case.fitted.tables(clock.days)
+    up = look(x, clock.benchmark, y, clock.at_border)
+    down = look(mirror(x), clock.benchmark, mirror(y), clock.at_border)
+    scores = np.concatenate([up, down])
+    scores = np.fmax(tables.score(scores), limit + _gross(scores, clock.at_border) - 1)
+    score_up, score_down = np.split(scores, 2)
+    told = reasons.facts(x, y, clock.benchmark, exponent)
+    out = []
+    for j, rule in enumerate(rules):
+        decided = known[j]
+        if decided is not None:
+            out.append(decided)
+            continue
+        sides: list[tuple[float, int, Floats]] = []
+        if rule.direction != "lower_is_worse":
+            sides.append((float(score_up[j]), 1, up[j]))
+        if rule.direction != "higher_is_worse":
+            sides.append((float(score_down[j]), -1, down[j]))
+        score, sign, answers = max(sides, key=lambda side: side[0])
+        seen = reasons.Seen(
+            rule, x, y, told, j, clock.benchmark, int(exponent[j]), case.deployed_at_s, score, limit, sign
+        )
+        out.append(reasons.moved(seen, tables.credit(answers)) if score > limit else reasons.steady(seen))
+    return out
+
+
+def _gross(answers: Floats, at_border: bool) -> Floats:
+    """The one rule beside the tables: a level so far away that no learned doubt may excuse it; 1 at its limit.
+
+    Counted in usual day-to-day movements in the weakest quarter of the day, beyond every earlier day. Without a
+    history that runs up to the deploy the tables are half blind, so the rule asks for less.
+    """
+    beyond = answers[:, NAMES.index("ex_weak_A")]
+    weak = np.where(np.isnan(beyond), answers[:, NAMES.index("weak_A")], beyond)
+    blind = np.isnan(beyond) & (not at_border)
+    return np.asarray(np.where(np.isnan(weak), 0.0, weak) / np.where(blind, GROSS_BLIND, GROSS))
+
+
+def _early(case: _Case) -> list[Comparison]:
+    """A group of SLIs over the first hours."""
+    clock, rules = case.clock, case.rules[case.rows]
+    s = clock.take(case.rows)
+    bench, after = s.days[clock.benchmark][:, : clock.covered], s.after[:, : clock.covered]
+    known = case.known(guards.count(bench, after, clock.expected[: clock.covered], s.exponent), True)
+    e = early(bench, after)
+    return [
+        c if (c := known[j]) is not None else reasons.early(r, e, j, int(s.exponent[j]), clock.covered)
+        for j, r in enumerate(rules)
+    ]
+
+
+def _creep(
+    found: list[Comparison], reference: Window, after: Window, rules: Sequence[Rule], deployed_at_s: float,
+    settle_s: float,
+) -> list[Comparison]:  # fmt: skip
+    """Hold the after window against an anchor: `steady` SLIs may still have crept away from it."""
+    if abs(reference.step_s / after.step_s - 1) > 1e-6:
+        return found
+    clock = Clock(reference, after, deployed_at_s, settle_s)
+    if clock.covered * after.step_s < EARLY_S:
+        return found
+    out: list[Comparison] = []
+    for lo in range(0, len(rules), GROUP):
+        rows = slice(lo, min(lo + GROUP, len(rules)))
+        x, y, got, exponent = _measured(clock, rows)
+        for j, c in enumerate(found[rows]):
+            enough = c.outcome == "steady" and got.paired[j] >= guards.ENOUGH_PAIRED
+            out.append(reasons.creep(c, rules[lo + j], x, y, j, int(exponent[j])) if enough else c)
+    return out

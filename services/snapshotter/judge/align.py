@@ -1,0 +1,128 @@
+"""From windows to days that can be laid over each other: same clock, same steps, one power of two per SLI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.snapshotter.judge.values import Bools, Floats, Ints, Window
+
+DAY_S = 86400.0
+HOURS = 24
+MOST_DAYS = 8  # the tables were fitted on up to seven days before the benchmark
+DAY_READ = 0.5  # an earlier day counts when this share of its steps was read by some SLI
+SETTLE_MOST_S = 7200.0
+_HAIR = 1e-6  # clocks that differ by less than this share of a step are the same clock
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Some SLIs on one clock that starts at the deploy; T steps a day, padded to whole hours."""
+
+    days: Floats  # (D, n, T) earlier days, oldest first, the benchmark among them
+    after: Floats  # (n, T)
+    exponent: Ints  # (n,) values were multiplied by 2**-exponent: exact, and no scale is special
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Which steps of a window go where on the deploy's clock."""
+
+    values: np.ndarray
+    source: slice | Ints
+    target: slice | Ints
+
+
+class Clock:
+    """How the windows lie over each other; `take` copies the rows that are asked for and no more."""
+
+    days: int  # how many earlier days there are
+    benchmark: int  # which of them is the benchmark
+    covered: int  # steps from the deploy to the end of what the after window covers
+    expected: Bools  # (T,) steps of the nominal day that are not settling
+    at_border: bool  # the last earlier day runs up to the deploy
+
+    def __init__(
+        self, before: Window, after: Window, deployed_at_s: float, settle_s: float, history: Sequence[Window] = ()
+    ) -> None:
+        step = float(after.step_s)
+        self.width = int(np.ceil(DAY_S / step / HOURS - _HAIR)) * HOURS
+        origin = deployed_at_s + after.utc_offset_s
+        at, day = _slots(after, origin)
+        keep = np.flatnonzero((day == 0) & (at < self.width))
+        self._after = _piece(after.values, keep, at[keep])
+        covered = np.zeros(self.width, bool)
+        covered[at[keep]] = True
+        self.covered = int(np.flatnonzero(covered).max(initial=-1)) + 1
+        # Minutes that no SLI has at all are masked in the days before as well. At the very start they are settle
+        # minutes that the caller masked; later they are a hole, and stay expected.
+        silent = np.arange(self.width) * step < settle_s - _HAIR * step
+        silent[at[keep]] |= ~np.isfinite(np.asarray(after.values)[:, keep]).any(axis=0)
+        leading = int(np.argmin(np.append(silent, False)))
+        self.expected = np.arange(self.width) * step < DAY_S - _HAIR * step
+        self.expected[: leading if leading * step <= SETTLE_MOST_S else 0] = False
+        self._silent = silent
+        past = _days(history, origin, self.width, before.step_s)
+        at, day = _slots(before, origin)
+        keep = np.flatnonzero((np.arange(len(at)) >= len(at) - round(DAY_S / step)) & (at < self.width))
+        away = (origin - before.start_s - before.utc_offset_s) / DAY_S
+        same = max(1, round(away))
+        if -same in past and abs(away - same) * DAY_S >= step:  # another clock: a day of its own, before all others
+            same = 1 + max(-d for d in past)
+        past[-same] = [_piece(before.values, keep, at[keep])]
+        order = sorted(past)[-MOST_DAYS:]
+        order = order if -same in order else [-same, *order[1:]]
+        self._past = [past[d] for d in order]
+        self.days, self.benchmark = len(order), order.index(-same)
+        self.at_border = order[-1] == -1 and any(abs(w.end_s - deployed_at_s) <= 2 * step for w in history)
+
+    def take(self, rows: slice) -> Stack:
+        """Copy some rows. Infinities count as not read. Inputs are never changed."""
+        n = len(range(*rows.indices(np.shape(self._after.values)[0])))
+        out = np.full((self.days + 1, n, self.width), np.nan)
+        for d, pieces in enumerate((*self._past, [self._after])):
+            for p in pieces:
+                out[d][:, p.target] = p.values[rows][:, p.source]
+        low, high = out.min(), out.max()
+        if not (np.isfinite(low) and np.isfinite(high)):
+            out[~np.isfinite(out)] = np.nan
+        if self._silent.any():
+            out[:, :, self._silent] = np.nan
+        size = np.fmax.reduce(np.fmax(np.fmax.reduce(out, axis=2), -np.fmin.reduce(out, axis=2)), axis=0)
+        exponent = np.clip(np.frexp(np.where(np.isfinite(size), size, 0.0))[1], -1000, 1000)
+        out *= np.ldexp(1.0, -exponent)[:, None]
+        return Stack(out[:-1], out[-1], exponent.astype(np.intp))
+
+
+def _piece(values: np.ndarray, source: Ints, target: Ints) -> _Piece:
+    """With slices where the steps follow each other, as they almost always do."""
+    return _Piece(values, _run(source), _run(target))
+
+
+def _run(at: Ints) -> slice | Ints:
+    return slice(int(at[0]), int(at[-1]) + 1) if len(at) and (np.diff(at) == 1).all() else at
+
+
+def _slots(w: Window, origin: float) -> tuple[Ints, Ints]:
+    """For each step of a window: its slot in the day that starts at the deploy's clock, and which day (0 = after)."""
+    since = w.start_s + w.utc_offset_s - origin + w.step_s * np.arange(np.shape(w.values)[1])
+    day = np.floor(since / DAY_S + _HAIR * w.step_s / DAY_S)
+    return np.floor((since - day * DAY_S) / w.step_s + _HAIR).astype(np.intp), day.astype(np.intp)
+
+
+def _days(history: Sequence[Window], origin: float, width: int, step_s: float) -> dict[int, list[_Piece]]:
+    """History cut into days that end at the deploy: -1 is the last day before it. Scraps of days are left out."""
+    out: dict[int, list[_Piece]] = {}
+    read: dict[int, int] = {}
+    for w in history:
+        if abs(w.step_s / step_s - 1) > _HAIR:
+            continue
+        at, day = _slots(w, origin)
+        for d in np.unique(day[day < 0]).tolist():
+            keep = np.flatnonzero((day == d) & (at < width))
+            out.setdefault(d, []).append(_piece(w.values, keep, at[keep]))
+            seen = np.isfinite(np.asarray(w.values)[:, _run(keep)]).any(axis=0)
+            read[d] = read.get(d, 0) + int(seen.sum())
+    return {d: pieces for d, pieces in out.items() if read[d] >= DAY_READ * DAY_S / step_s}

@@ -1,0 +1,137 @@
+"""What is decided before any statistics: absence, silence, constants, windows that cannot be matched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from services.snapshotter.judge.values import Bools, Comparison, Floats, Ints, Rule, Window
+
+ENOUGH_PAIRED = 0.4  # share of the steps that both windows must have at the same minute of the clock
+ENOUGH_EARLY = 0.5
+ENOUGH = 0.5  # share of a day's steps below which a full day is not judged
+COMPLETE = 0.95  # share of the steps that "all day" needs
+LEAST_STEPS = 5
+_DAY_S = 86400.0
+
+
+def unlike_steps(rule: Rule, before_s: float, after_s: float) -> Comparison:
+    text = f"{rule.title}: cannot be compared, the benchmark was read every {before_s:g} s and now every {after_s:g} s"
+    return Comparison(rule.sli, "inconclusive", text, rule.decides)
+
+
+@dataclass(frozen=True)
+class Read:
+    """How much of some SLIs was read, and between which values; each (n,), in the SLIs' own units."""
+
+    before: Floats  # share of the expected steps
+    after: Floats
+    paired: Floats  # share of the expected steps that both have
+    lowest: Floats  # (2, n) before, after
+    highest: Floats
+
+
+def count(bench: Floats, after: Floats, expected: Bools, exponent: Ints) -> Read:
+    """(n, T) benchmark and after window on one clock."""
+    total = max(1, int(expected.sum()))
+    a, b = ~np.isnan(bench[:, expected]), ~np.isnan(after[:, expected])
+    lowest = np.ldexp(np.stack([np.fmin.reduce(v, axis=1, initial=np.nan) for v in (bench, after)]), exponent)
+    highest = np.ldexp(np.stack([np.fmax.reduce(v, axis=1, initial=np.nan) for v in (bench, after)]), exponent)
+    return Read(a.sum(1) / total, b.sum(1) / total, (a & b).sum(1) / total, lowest, highest)
+
+
+def first_look(
+    got: Read,
+    rules: Sequence[Rule],
+    why_before: Sequence[str | None],
+    why_after: Sequence[str | None],
+    certain: Callable[[int], bool],
+    steps: int,
+    is_early: bool,
+) -> list[Comparison | None]:
+    """A comparison for each SLI that needs no statistics, None for the others.
+
+    certain  of the i-th: did the source answer completely and the other series of its target keep speaking?
+    steps    how many were expected
+    """
+    out: list[Comparison | None] = []
+    enough = max(LEAST_STEPS / steps, ENOUGH_EARLY) if is_early else ENOUGH_PAIRED
+    plain = (got.paired >= enough) & (np.fmin(got.before, got.after) >= ENOUGH)
+    plain &= (got.lowest < got.highest).any(axis=0)
+    for i, r in enumerate(rules):
+        if plain[i]:
+            out.append(None)
+            continue
+        a, b = float(got.before[i]), float(got.after[i])
+        numbers = {"read_before": a, "read_after": b}
+        if a == 0 or b == 0:
+            spoke = a >= COMPLETE and why_after[i] is None and certain(i)
+            out.append(_absent(r, a == 0, why_before[i], why_after[i], spoke, numbers))
+        elif min(a, b) < ENOUGH or got.paired[i] < enough:
+            why = next((f" ({w})" for w in (why_after[i], why_before[i]) if w), "")
+            text = (
+                f"{r.title}: too little to judge, {a:.0%} of the benchmark and {b:.0%} of the after window were read, "
+                f"{got.paired[i] * steps:.0f} of {steps} steps at the same minute of both{why}"
+            )
+            out.append(Comparison(r.sli, "inconclusive", text, r.decides, numbers=numbers))
+        else:
+            out.append(_constants(r, float(got.lowest[0, i]), float(got.lowest[1, i]), min(a, b), numbers))
+    return out
+
+
+def _absent(
+    r: Rule, in_benchmark: bool, why_a: str | None, why_b: str | None, certain: bool, numbers: dict[str, float]
+) -> Comparison:
+    if not in_benchmark and why_b is None and certain:
+        text = (
+            f"{r.title} fell silent: it was read all through the benchmark, the source answered completely and the "
+            "other series of the same target kept speaking, but this one said nothing after the deploy"
+        )
+        return Comparison(r.sli, "moved", text, r.decides, "silent", numbers=numbers)
+    side, why = ("benchmark", why_a) if in_benchmark else ("after window", why_b)
+    text = f"{r.title}: no data in the {side} ({why or 'nothing was read'})"
+    return Comparison(r.sli, "no_data", text, r.decides, numbers=numbers)
+
+
+def _constants(r: Rule, was: float, now: float, read: float, numbers: dict[str, float]) -> Comparison:
+    change = now - was
+    share = change / abs(was) if was else None
+    if change == 0:
+        if read >= COMPLETE:
+            text = f"{r.title} stayed at {was:.6g} {r.unit} throughout, as in the benchmark"
+            return Comparison(r.sli, "steady", text, r.decides, None, was, now, 0.0, 0.0, numbers=numbers)
+        text = f"{r.title} was {was:.6g} {r.unit} whenever it was read, but only {read:.0%} of the steps were"
+        return Comparison(r.sli, "inconclusive", text, r.decides, None, was, now, 0.0, 0.0, numbers=numbers)
+    worse = {"higher_is_worse": change > 0, "lower_is_worse": change < 0, "both": True}[r.direction]
+    matters = worse and abs(change) >= r.min_absolute and abs(change) >= r.min_relative * abs(was)
+    verb = "rose" if change > 0 else "fell"
+    text = f"{r.title} was constant at {was:.6g} {r.unit} in the benchmark and {verb} to constant {now:.6g} {r.unit}"
+    if matters:
+        return Comparison(r.sli, "moved", text, r.decides, "constant", was, now, share, change, numbers=numbers)
+    why = "the policy does not mind" if worse else "that is the better direction"
+    return Comparison(r.sli, "steady", f"{text}; {why}", r.decides, None, was, now, share, change, numbers=numbers)
+
+
+def kinds_of_day_match(before: Window, after: Window, history: Sequence[Window]) -> bool:
+    """Whether a day like the after day (working day or week-end) is among those it is held against."""
+    kind = _is_weekend(after)
+    return any(_is_weekend(w, back) == kind for w in (before, *history) for back in _days_of(w))
+
+
+def _days_of(w: Window) -> range:
+    return range(max(1, round((w.end_s - w.start_s) / _DAY_S)))
+
+
+def _is_weekend(w: Window, day: int = 0) -> bool:
+    """Of the local day that holds most of the window's `day`-th 24 h. The epoch was a Thursday."""
+    length = min(w.end_s - w.start_s, _DAY_S)
+    middle = w.start_s + w.utc_offset_s + day * _DAY_S + length / 2
+    return (int(middle // _DAY_S) + 3) % 7 >= 5
+
+
+def unmatched(c: Comparison) -> Comparison:
+    """A change between a week-end and a working day, with no earlier day of the same kind to tell them apart."""
+    text = f"{c.sentence}; but one window is a week-end and the other a working day, so this may be the usual rhythm"
+    return replace(c, outcome="inconclusive", sentence=text)

@@ -1,0 +1,311 @@
+"""One plain sentence with numbers for every SLI, and the policy's practical minimum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+
+import numpy as np
+
+from services.snapshotter.judge.align import DAY_S, HOURS
+from services.snapshotter.judge.early import Early
+from services.snapshotter.judge.measures import Days
+from services.snapshotter.judge.order import median
+from services.snapshotter.judge.values import Comparison, Floats, Ints, Outcome, Rule
+from services.snapshotter.judge.views import NAMES, VIEW_OF
+from services.snapshotter.judge.views.level import late_start, quarters
+from services.snapshotter.judge.views.scale import scale_of
+
+CREEP_LIMIT = 3.0  # usual day-to-day movements away from the anchor, in the weakest quarter of the day
+
+# Under which view people read a question that more than one view asks.
+_READ_AS = {"border": "level", "earlier hours": "level", "border of earlier days": "level"}
+_BEYOND = {"q95": "upper tail", "q100": "bursts", "r97": "upper tail", "r995": "bursts", "r100": "bursts",
+           "sp": "spread", "no": "spread", "nz": "rare events", "sm": "level"}  # fmt: skip
+_NAMED = {"q95_A": "upper tail", "q100_A": "bursts"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What every sentence needs, for a chunk of N SLIs at once and in the SLIs' own units; each (N,) or (4, N)."""
+
+    usual: Floats  # usual day-to-day movement, from the yardsticks of the two windows
+    shifts: Floats  # median change in each quarter of the day
+    was: Floats
+    now: Floats
+    typical: Floats  # what the level of earlier days differed by
+    lowest: Floats
+    highest: Floats
+    read: Floats  # (2, N) share of the steps read in the benchmark and after
+
+
+def facts(x: Days, y: Days, benchmark: int, up: Ints) -> Facts:
+    """Gather them; `up` is each SLI's power of two."""
+    b, a = x.hour_mid[benchmark], y.hour_mid[0]
+    both = np.isnan(b) | np.isnan(a)
+    day = x.q[3]
+    with np.errstate(all="ignore"):
+        usual = scale_of(x, benchmark, y).usual
+        typical = median(np.abs(np.diff(day, axis=0)).T) if len(day) > 1 else np.full(len(up), np.nan)
+    was, now = median(np.where(both, np.nan, b)), median(np.where(both, np.nan, a))
+    was, now = np.where(np.isnan(was), x.q[3, benchmark], was), np.where(np.isnan(now), y.q[3, 0], now)
+    return Facts(
+        usual=np.ldexp(usual, up),
+        shifts=np.ldexp(np.stack(quarters(a - b)), up),
+        was=np.ldexp(was, up),
+        now=np.ldexp(now, up),
+        typical=np.ldexp(typical, up),
+        lowest=np.ldexp(np.fmin.reduce(day), up),
+        highest=np.ldexp(np.fmax.reduce(day), up),
+        read=np.stack([x.read[benchmark], y.read[0]]),
+    )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that is known of SLI `j` of a chunk when the verdict is put into words."""
+
+    rule: Rule
+    x: Days
+    y: Days
+    facts: Facts
+    j: int
+    benchmark: int
+    exponent: int
+    deployed_at_s: float
+    score: float
+    limit: float
+    sign: int  # +1 it went up, -1 it went down
+
+    def unit(self, v: float) -> float:
+        return float(np.ldexp(v, self.exponent))
+
+    @property
+    def hours(self) -> tuple[Floats, Floats]:
+        return self.x.hour_mid[self.benchmark, self.j], self.y.hour_mid[0, self.j]
+
+
+def _view_of(name: str) -> str:
+    if VIEW_OF[name] == "earlier days":
+        return _BEYOND.get(name[2:], "level")
+    return _NAMED.get(name) or _READ_AS.get(VIEW_OF[name], VIEW_OF[name])
+
+
+_VIEWS = np.array([_view_of(n) for n in NAMES])
+
+
+def _ranked(credit: Floats) -> list[tuple[str, float]]:
+    """The views by the points that they earned, the best first; the character of a series is no view."""
+    total = {str(v): float(credit[v == _VIEWS].sum()) for v in np.unique(_VIEWS) if v != "character"}
+    return sorted(total.items(), key=lambda item: (-item[1], item[0]))
+
+
+def moved(seen: Seen, credit: Floats) -> Comparison:
+    """The tables say that it moved: which view says so most, and does the policy mind?"""
+    ranked = _ranked(credit)
+    rule, f, j = seen.rule, seen.facts, seen.j
+    weak = float(np.min(f.shifts[:, j] * seen.sign))
+    views = [v for v, points in ranked if points > 0.2 * max(ranked[0][1], 0.0)] or [ranked[0][0]]
+    if weak > f.usual[j] > 0:  # a whole day beyond its usual movement is read as a level, whatever else it did
+        views = ["level", *(v for v in views if v != "level")]
+    level = abs(seen.unit(float(seen.x.q[3, seen.benchmark, j])))
+    told = [(v, *_told(seen, v)) for v in views]
+    minded = [t for t in told if abs(t[2] - t[1]) >= max(rule.min_absolute, rule.min_relative * level)]
+    # Frozen is told by how long, not by how far: any policy minds it.
+    minded = minded or [t for t in told if t[0] == "frozen or dead"]
+    view, was, now, since, text = (minded or told)[0]
+    numbers = _numbers(seen) | {f"points {v}": p for v, p in ranked if p > 0}
+    change = now - was
+    share = change / abs(was) if was else None
+    ending = _usual(seen) if minded else f"less than the policy minds ({_least(rule, level)})"
+    outcome: Outcome = "moved" if minded else "steady"
+    return Comparison(
+        rule.sli, outcome, f"{text}; {ending}", rule.decides, view, was, now, share, change, seen.limit, since, numbers
+    )
+
+
+def steady(seen: Seen) -> Comparison:
+    was, now = _levels(seen)
+    change = now - was
+    share = change / abs(was) if was else None
+    text = f"{seen.rule.title} stayed: {_change(seen.rule, was, now)}; {_usual(seen)}"
+    return Comparison(
+        seen.rule.sli,
+        "steady",
+        text,
+        seen.rule.decides,
+        None,
+        was,
+        now,
+        share,
+        change,
+        seen.limit,
+        None,
+        _numbers(seen),
+    )
+
+
+def _numbers(seen: Seen) -> dict[str, float]:
+    f, j = seen.facts, seen.j
+    q1, q2, q3, q4 = f.shifts[:, j].tolist()
+    return {
+        "score": seen.score,
+        "earlier_days": float(len(seen.x.read)),
+        "usual_movement": float(f.usual[j]),
+        "read_before": float(f.read[0, j]),
+        "read_after": float(f.read[1, j]),
+        "shift quarter 1": q1,
+        "shift quarter 2": q2,
+        "shift quarter 3": q3,
+        "shift quarter 4": q4,
+    }
+
+
+def _one(d: Days, j: int) -> Days:
+    """The measures of one SLI, still shaped (D, 1)."""
+    cut = {k: v[:, j : j + 1] for k, v in vars(d).items() if k not in ("q", "r", "residual")}
+    return Days(**cut, residual=d.residual, q=d.q[:, :, j : j + 1], r=d.r[:, :, j : j + 1])
+
+
+def _mid(a: Floats) -> float:
+    return float(median(a[None])[0])
+
+
+def _levels(seen: Seen) -> tuple[float, float]:
+    return float(seen.facts.was[seen.j]), float(seen.facts.now[seen.j])
+
+
+def _told(seen: Seen, view: str) -> tuple[float, float, float | None, str]:
+    """Before and after in the SLI's unit, since when, and the sentence of a view."""
+    rule, j, b = seen.rule, seen.j, seen.benchmark
+    rose = "rose" if seen.sign > 0 else "fell"
+    tail = 4 if seen.sign > 0 else 1  # 99.5 % or 0.5 % quantile of what stands out of its hour
+    end = 5 if seen.sign > 0 else 0
+    if view == "frozen or dead":
+        dead = seen.y.dead[0, j] >= 0.9 * seen.y.still[0, j] > 0
+        run = float(seen.y.still[0, j]) * 24
+        longest = float(np.fmax.reduce(seen.x.still[:, j])) * 24
+        was, now = _levels(seen)
+        what = "was 0" if dead else "stood still at one value"
+        return was, now, None, f"{rule.title} {what} for {run:.1f} h without a break (at most {longest:.1f} h before)"
+    if view == "spread":
+        was = seen.unit(_mid(seen.x.hour_spread[b, j]))
+        now = seen.unit(_mid(seen.y.hour_spread[0, j]))
+        verb = "spreads wider" if now > was else "spreads less"
+        return was, now, None, f"{rule.title} {verb} inside an hour: {_change(rule, was, now)} between 10 % and 90 %"
+    if view == "upper tail":
+        was, now = (
+            seen.unit(float(seen.x.q[5 if tail == 4 else 1, b, j])),
+            seen.unit(float(seen.y.q[5 if tail == 4 else 1, 0, j])),
+        )
+        which = "highest" if tail == 4 else "lowest"
+        return was, now, None, f"the {which} twentieth of {rule.title} {rose}: {_change(rule, was, now)}"
+    if view == "bursts":
+        top = seen.x.r[end, :, j]
+        edge = np.fmax.reduce(top) if seen.sign > 0 else np.fmin.reduce(top)
+        r = seen.y.residual[0, j]
+        out = int(((r > edge) if seen.sign > 0 else (r < edge)).sum())
+        was, now = (
+            seen.unit(float(seen.x.q[-1 if end else 0, b, j])),
+            seen.unit(float(seen.y.q[-1 if end else 0, 0, j])),
+        )
+        kind = "bursts" if seen.sign > 0 else "dips"
+        ends = "highest" if seen.sign > 0 else "lowest"
+        text = f"{rule.title} shows {kind}: {out} steps stand out further than any before; {ends} {_change(rule, was, now)}"
+        return was, now, None, text
+    if view == "rare events":
+        steps = seen.y.residual.shape[-1]
+        was, now = (1 - float(seen.x.zeros[b, j])) * steps, (1 - float(seen.y.zeros[0, j])) * steps
+        unit = replace(rule, unit="steps that are not 0")
+        mean = seen.unit(float(seen.x.mean[b, j])), seen.unit(float(seen.y.mean[0, j]))
+        return *mean, None, f"{rule.title}: its rare events changed, {_change(unit, was, now)}"
+    hb, hy = seen.hours
+    d = (hy - hb) * seen.sign
+    _, at, mean0, mean1 = (v[0] for v in late_start(d[None]))
+    if view == "slow leak":
+        was, now = (seen.unit(_mid(h[-HOURS // 6 :])) for h in (hb, hy))
+        return was, now, None, f"{rule.title} kept moving all day and {rose} by its end: {_change(rule, was, now)}"
+    if view == "late start" and mean1 > 2 * max(mean0, 0):
+        was, now = seen.unit(_mid(hb[at:])), seen.unit(_mid(hy[at:]))
+        since = seen.deployed_at_s + int(at) * DAY_S / HOURS
+        return was, now, since, f"{rule.title} {rose}: {_change(rule, was, now)} {_from(seen, since)}"
+    was, now = _levels(seen)
+    rose = "rose" if now >= was else "fell"
+    half = np.flatnonzero(d > 0.5 * _mid(d))
+    since = seen.deployed_at_s + (int(half[0]) if half.size else 0) * DAY_S / HOURS
+    stayed = all(v[0] > 0 for v in quarters(d[None]))
+    kept = " and stayed so in every quarter of the day" if stayed else ""
+    return was, now, since, f"{rule.title} {rose}: {_change(rule, was, now)} {_from(seen, since)}{kept}"
+
+
+def _from(seen: Seen, since: float) -> str:
+    clock = datetime.fromtimestamp(since, timezone.utc).strftime("%H:%M UTC")  # noqa: UP017
+    late = since - seen.deployed_at_s
+    return f"from {clock}, {'at the deploy' if late < 3600 else f'{late / 3600:.0f} h after the deploy'},"
+
+
+def _change(rule: Rule, was: float, now: float) -> str:
+    share = f" ({(now - was) / abs(was):+.0%})" if was and abs(now - was) < 100 * abs(was) else ""
+    return f"{was:.4g} -> {now:.4g} {rule.unit}".rstrip() + share
+
+
+def _usual(seen: Seen) -> str:
+    """What earlier days did by themselves."""
+    f, j, days = seen.facts, seen.j, len(seen.x.read)
+    if days < 3:
+        return f"a day usually differs by about {f.usual[j]:.3g} {seen.rule.unit}".rstrip()
+    span = f"{f.lowest[j]:.4g} to {f.highest[j]:.4g}"
+    return f"on {days} earlier days it was {span} and differed by {f.typical[j]:.3g} {seen.rule.unit}".rstrip()
+
+
+def _least(rule: Rule, level: float) -> str:
+    return f"{rule.min_relative:.0%} of {level:.4g} and {rule.min_absolute:g} {rule.unit}".rstrip()
+
+
+def early(rule: Rule, e: Early, j: int, exponent: int, covered: int) -> Comparison:
+    """An early look: only gross changes are `moved`; what is quiet so far is `steady` so far, and says so."""
+    was, now = float(np.ldexp(e.before[j], exponent)), float(np.ldexp(e.after[j], exponent))
+    change = now - was
+    share = change / abs(was) if was else None
+    sides = {"level up": e.up[j], "level down": e.down[j], "spread": e.wider[j], "rare events": e.unlike[j]}
+    if rule.direction == "higher_is_worse":
+        sides.pop("level down")
+    if rule.direction == "lower_is_worse":
+        sides.pop("level up")
+    view = max(sides, key=lambda k: float(sides[k]))
+    score = float(sides[view])
+    numbers = {"score": score, "steps": float(covered)}
+    fires = score >= 1
+    if view.startswith("level"):
+        small = abs(change) < rule.min_absolute or abs(change) < rule.min_relative * abs(was)
+        fires = fires and not small
+    words = {"level up": "rose", "level down": "fell", "spread": "changed its spread",
+             "rare events": "left a constant benchmark"}[view]  # fmt: skip
+    text = f"{rule.title}: {_change(rule, was, now)} in the first {covered} steps"
+    if fires:
+        text = f"{rule.title} {words}: {_change(rule, was, now)} in the first {covered} steps"
+    return Comparison(
+        rule.sli, "moved" if fires else "steady", text, rule.decides, view if fires else None, was, now, share, change,
+        1.0, None, numbers,
+    )  # fmt: skip
+
+
+def creep(c: Comparison, rule: Rule, x: Days, y: Days, j: int, exponent: int) -> Comparison:
+    """A `steady` SLI against the anchor: small steps that each passed may add up."""
+    s = scale_of(_one(x, j), 0, _one(y, j))
+    d = y.hour_mid[0, j] - x.hour_mid[0, j]
+    up = median(d[None])[0] >= 0
+    if rule.direction == ("lower_is_worse" if up else "higher_is_worse"):
+        return c
+    weak = min(float(v[0]) * (1 if up else -1) for v in quarters(d[None]))
+    was = float(np.ldexp(_mid(x.hour_mid[0, j]), exponent))
+    now = float(np.ldexp(_mid(y.hour_mid[0, j]), exponent))
+    size = weak / float(s.usual[0]) if s.usual[0] > 0 else 0.0
+    if not size > CREEP_LIMIT or abs(now - was) < max(rule.min_absolute, rule.min_relative * abs(was)):
+        return c
+    text = f"{rule.title} crept away from the anchor: {_change(rule, was, now)}, though not at this deploy alone"
+    share = (now - was) / abs(was) if was else None
+    return replace(
+        c, outcome="moved", sentence=text, view="creep", before=was, after=now, effect_relative=share,
+        effect_absolute=now - was, limit=CREEP_LIMIT, numbers={**c.numbers, "creep": size},
+    )  # fmt: skip

@@ -1,0 +1,86 @@
+"""The learned part: sums of small question tables, as plain arrays written by `tests/judge/fit.py`.
+
+Each table asks the same few yes/no questions of an SLI ("does it stand more than 1.7 usual movements higher?") and
+looks its points up; the points of all tables add up to the score, a log odds. Most questions may only add points
+when their number grows (see `views.FREE`), so that a larger deviation is never judged more mildly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.snapshotter.judge.values import Floats, Ints
+from services.snapshotter.judge.views import NAMES
+
+
+@dataclass(frozen=True)
+class Tables:
+    """R tables of K questions each. A row answers question k with yes when `x[feature[k]] > threshold[k]`."""
+
+    feature: Ints  # (R, K)
+    threshold: Floats  # (R, K)
+    points: Floats  # (R, 2**K)
+    start: float
+
+    def score(self, x: Floats) -> Floats:
+        """(n, F) -> (n,) log odds. NaN answers every question with no."""
+        out = np.full(len(x), self.start)
+        if not len(x):
+            return out
+        bits = 1 << np.arange(self.feature.shape[1])
+        columns = np.ascontiguousarray(x.T)
+        for f, t, p in zip(self.feature, self.threshold, self.points, strict=True):
+            out += p[bits @ (columns[f] > t[:, None])]
+        return out
+
+    def credit(self, x: Floats) -> Floats:
+        """(F,) row -> (F,) points that each number earned: what would be lost if its answers were no."""
+        out = np.zeros(len(x))
+        for f, t, p in zip(self.feature, self.threshold, self.points, strict=True):
+            yes = x[f] > t
+            at = int((yes << np.arange(len(f))).sum())
+            for k in np.flatnonzero(yes):
+                out[f[k]] += p[at] - p[at & ~(1 << int(k))]
+        return out
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Everything that `fit.py` decided.
+
+    one_day, several_days  tables for a benchmark alone, and for two earlier days or more
+    limits                 number of earlier days -> limit at `series` SLIs; the largest key that is not above holds
+    slope                  the limit grows by `slope * ln(N / series)`: one false-alarm budget for all SLIs of a CR
+    """
+
+    one_day: Tables
+    several_days: Tables
+    limits: Mapping[int, float]
+    slope: float
+    series: int
+
+    def limit(self, days: int, n: int) -> float:
+        """The score that one of `n` SLIs must pass, given `days` earlier days."""
+        base = self.limits[max(d for d in self.limits if d <= max(days, 1))]
+        return base + self.slope * math.log(max(n, 1) / self.series)
+
+    def score(self, days: int, x: Floats) -> Floats:
+        return self.tables(days).score(x)
+
+    def tables(self, days: int) -> Tables:
+        return self.one_day if days < 2 else self.several_days
+
+
+def parse(rows: Sequence[tuple[str | float, ...]], start: float) -> Tables:
+    """Tables from their written form: name, threshold, name, threshold, ..., "points separated by blanks"."""
+    at = {name: i for i, name in enumerate(NAMES)}
+    return Tables(
+        np.array([[at[str(n)] for n in row[:-1:2]] for row in rows], np.intp),
+        np.array([[float(t) for t in row[1:-1:2]] for row in rows], np.float64),
+        np.array([[float(p) for p in str(row[-1]).split()] for row in rows], np.float64),
+        start,
+    )

@@ -1,0 +1,12 @@
+"""What ships: the limits that `tests/judge/fit.py` found, and its tables as arrays."""
+
+# Written by tests/judge/fit.py; do not edit.
+from services.snapshotter.judge.tables import Fitted, one_day, parse, several_days
+
+SHIPPED = Fitted(
+    parse(one_day.TABLES, one_day.START),
+    parse(several_days.TABLES, several_days.START),
+    {1: 2.129, 2: 1.916, 3: 1.633},
+    0.900,
+    20,
+)

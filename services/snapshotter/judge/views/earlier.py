@@ -1,0 +1,65 @@
+"""What earlier days add: the after-day must leave, in one direction, everything that *every* earlier day did."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from services.snapshotter.judge.measures import Days
+from services.snapshotter.judge.order import median
+from services.snapshotter.judge.values import Floats
+from services.snapshotter.judge.views.level import quarters
+from services.snapshotter.judge.views.scale import Scale, quantile_of, ratio
+
+
+def beyond(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Floats]:
+    """Each number of the day beyond the highest of the earlier days, in units of its usual movement between days."""
+    steps = after.residual.shape[-1]
+    least = 2 * s.tick + 1e-300
+    plain = {"q50": 3, "q5": 1, "q25": 2, "q75": 4, "q95": 5, "q100": 6}
+    pairs = {k: (earlier.q[i], after.q[i, 0]) for k, i in plain.items()}
+    pairs |= {k: (earlier.r[i], after.r[i, 0]) for k, i in {"r97": 3, "r995": 4, "r100": 5}.items()}
+    pairs["mean"] = (earlier.mean, after.mean[0])
+    logs = {
+        "sp": (np.log(median(earlier.hour_spread) + s.floor), np.log(median(after.hour_spread[0]) + s.floor)),
+        "no": (np.log(earlier.noise + s.floor), np.log(after.noise[0] + s.floor)),
+        "nz": (np.log((1 - earlier.zeros) * steps + 2), np.log((1 - after.zeros[0]) * steps + 2)),
+        "sm": (
+            np.log(np.maximum(earlier.mean * steps, 0) + least),
+            np.log(np.maximum(after.mean[0] * steps, 0) + least),
+        ),
+    }
+    out = {}
+    for name, (was, now) in (pairs | logs).items():
+        gap = now - np.fmax.reduce(was, axis=0)
+        movement = median(np.abs(np.diff(was, axis=0)).T)
+        out["h_" + name] = ratio(gap, movement + (0.1 * s.usual if name in pairs else 0.05))
+        out["g_" + name] = ratio(gap, s.usual) if name in pairs else gap
+    return out
+
+
+def hours_beyond(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Floats]:
+    """Each hour beyond the highest of the same hour on all earlier days."""
+    gap = after.hour_mid[0] - np.fmax.reduce(earlier.hour_mid, axis=0)
+    movement = median(median(np.abs(np.diff(earlier.hour_mid, axis=0))).T)
+    return {
+        "ex_A": ratio(median(gap), s.usual),
+        "ex_weak_A": ratio(np.fmin.reduce(quarters(gap)), s.usual),
+        "ex_share": (gap > 0).mean(-1),
+        "ex_w": ratio(median(gap), s.width),
+        "ex_q75": ratio(quantile_of(gap, 0.75), s.usual),
+        "ex_end": ratio(quantile_of(gap[:, -(gap.shape[-1] // 3) :], 0.25), s.usual),
+        "ex_mv": ratio(median(gap), movement + 0.1 * s.usual),
+    }
+
+
+def border_beyond(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Floats]:
+    """The jump at the deploy beyond the jump that the same minute of the clock made on earlier days."""
+    mid = earlier.hour_mid
+    jump = after.hour_mid[0][:, 0] - mid[-1][:, -1]
+    usual = mid[1:, :, 0] - mid[:-1, :, -1]
+    gap = after.hour_mid[0] - np.fmax.reduce(mid, axis=0)
+    return {
+        "Jc_A": ratio(jump - median(usual.T), s.usual),
+        "Jx_A": ratio(jump - np.fmax.reduce(usual, axis=0), s.usual),
+        "hex_A": ratio(np.fmin(jump, median(gap)), s.usual),
+    }

@@ -1,0 +1,67 @@
+"""The yardsticks of one comparison: how much an SLI moves by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from services.snapshotter.judge.measures import Days
+from services.snapshotter.judge.order import quantile, sorted_with_count
+from services.snapshotter.judge.values import Floats
+
+# 95 % of the natural day-to-day changes of level on real servers stay within this much of each yardstick
+# (measured on label-verified normal days; see docs/judge.md).
+OF_NOISE, OF_SPREAD, OF_LEVEL, OF_TICK = 0.24, 0.29, 0.078, 0.5
+FAR = 1e3  # what "infinitely many yardsticks" is cut to
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Yardsticks of N SLIs, symmetric in the two windows, each (N,)."""
+
+    noise: Floats  # step-to-step movement
+    body: Floats  # 0.7413 * interquartile range: the standard deviation of a normal body
+    width: Floats  # (95 % - 5 % quantile) / 3.3
+    level: Floats
+    tick: Floats
+    hop: Floats  # upper-quartile movement from one hour to the next
+    usual: Floats  # usual day-to-day movement of the level
+    floor: Floats  # added inside logarithms, so that ticks and rounding are no ratio
+
+
+def quantile_of(a: Floats, q: float) -> Floats:
+    s, count = sorted_with_count(a)
+    return quantile(s, count, q)
+
+
+def ratio(a: Floats, b: Floats) -> Floats:
+    """a / b cut to +-FAR; where b is 0 the sign of a decides. NaN stays."""
+    with np.errstate(all="ignore"):
+        out = np.where(b > 0, a / np.where(b > 0, b, 1.0), np.sign(a) * FAR)
+    return np.clip(out, -FAR, FAR)
+
+
+def mirror(d: Days) -> Days:
+    """The same days upside down, so that each view needs to know one direction only."""
+    return replace(d, hour_mid=-d.hour_mid, residual=-d.residual, q=-d.q[::-1], r=-d.r[::-1], mean=-d.mean)
+
+
+def scale_of(earlier: Days, benchmark: int, after: Days) -> Scale:
+    qb, qy = earlier.q[:, benchmark], after.q[:, 0]
+    noise = 0.5 * (earlier.noise[benchmark] + after.noise[0])
+    body = 0.5 * 0.7413 * ((qb[4] - qb[2]) + (qy[4] - qy[2]))
+    width = 0.5 * ((qb[5] - qb[1]) + (qy[5] - qy[1])) / 3.3
+    level = 0.5 * (np.abs(qb[3]) + np.abs(qy[3]))
+    tb, ty = earlier.tick[benchmark], after.tick[0]
+    tick = np.maximum(tb, ty)
+    steps = [np.abs(np.diff(h, axis=-1)) for h in (earlier.hour_mid[benchmark], after.hour_mid[0])]
+    hop = 0.5 * (quantile_of(steps[0], 0.75) + quantile_of(steps[1], 0.75))
+    usual = (
+        OF_NOISE * noise
+        + OF_SPREAD * np.maximum(body, 0.5 * width)
+        + OF_LEVEL * level
+        + OF_TICK * np.minimum(tick, width + body + noise)
+    )
+    floor = 0.5 * tick + 0.05 * noise + 1e-12 * level + 1e-300
+    return Scale(noise, body, width, level, tick, hop, usual, floor)
