@@ -26,9 +26,7 @@ def canonical(*, source: str, id: str, time: str, type: str, subject: str, data:
     return "\n".join(lines).encode()
 
 
-def sign(
-    key: Ed25519PrivateKey, *, source: str, id: str, time: str, type: str, subject: str = "", data: bytes
-) -> str:
+def sign(key: Ed25519PrivateKey, *, source: str, id: str, time: str, type: str, subject: str = "", data: bytes) -> str:
     """The value of `daymark-signature`, base64."""
     signed = key.sign(canonical(source=source, id=id, time=time, type=type, subject=subject, data=data))
     return base64.b64encode(signed).decode()
