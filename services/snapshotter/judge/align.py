@@ -56,13 +56,14 @@ class Clock:
         covered = np.zeros(self.width, bool)
         covered[at[keep]] = True
         self.covered = int(np.flatnonzero(covered).max(initial=-1)) + 1
-        # Minutes that no SLI has at all are masked in the days before as well. At the very start they are settle
-        # minutes that the caller masked; later they are a hole, and stay expected.
+        # Minutes at the very start that no SLI has at all are settle minutes that the caller masked: they are masked
+        # in the days before as well. Later ones are a hole, and stay expected.
         silent = np.arange(self.width) * step < settle_s - _HAIR * step
-        silent[at[keep]] |= ~np.isfinite(np.asarray(after.values)[:, keep]).any(axis=0)
-        leading = int(np.argmin(np.append(silent, False)))
-        self.expected = np.arange(self.width) * step < DAY_S - _HAIR * step
-        self.expected[: leading if leading * step <= SETTLE_MOST_S else 0] = False
+        nothing = silent.copy()
+        nothing[at[keep]] |= ~np.isfinite(np.asarray(after.values)[:, keep]).any(axis=0)
+        leading = int(np.argmin(np.append(nothing, False)))
+        silent[: leading if leading * step <= SETTLE_MOST_S else 0] = True
+        self.expected = (np.arange(self.width) * step < DAY_S - _HAIR * step) & ~silent
         self._silent = silent
         past = _days(history, origin, self.width, before.step_s)
         at, day = _slots(before, origin)

@@ -15,9 +15,9 @@ from services.snapshotter.judge.values import Floats
 from services.snapshotter.judge.views.scale import ratio, scale_of
 
 BLOCKS = 6
-LEVEL_LIMIT = 3.0  # usual day-to-day movements, in the weakest third of the window
-WIDER_LIMIT = 3.0  # logarithm of the ratio of spreads
-NEW_SHARE = 0.25  # of the steps leave a constant benchmark
+LEVEL_LIMIT = 6.6  # usual day-to-day movements, in the weakest third of the window
+WIDER_LIMIT = 2.5  # logarithm of the ratio of spreads, over the window and inside its blocks
+NEW_SHARE = 0.25  # of the steps leave a benchmark of nothing but zeros
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Early:
     up: Floats
     down: Floats
     wider: Floats
-    unlike: Floats  # share of the steps that differ from a benchmark that was constant, over its limit
+    unlike: Floats  # share of the steps that are not 0 where the benchmark was all 0, over its limit
     before: Floats
     after: Floats
     days: tuple[Days, Days]
@@ -48,9 +48,12 @@ def early(before: Floats, after: Floats) -> Early:
         up = ratio(np.fmin.reduce(thirds), s.usual) / LEVEL_LIMIT
         down = ratio(-np.fmax.reduce(thirds), s.usual) / LEVEL_LIMIT
         qb, qy = x.q[:, 0], y.q[:, 0]
-        wider = np.abs(np.log((qy[4] - qy[2] + s.floor) / (qb[4] - qb[2] + s.floor))) / WIDER_LIMIT
+        whole = np.abs(np.log((qy[4] - qy[2] + s.floor) / (qb[4] - qb[2] + s.floor)))
+        blockwise = median(np.log((y.hour_spread[0] + s.floor[:, None]) / (x.hour_spread[0] + s.floor[:, None])))
+        wider = np.fmin(whole, np.abs(blockwise)) / WIDER_LIMIT
         constant = qb[0] == qb[-1]
+        zero = constant & (qb[0] == 0)
         differs = ((after != qb[0][:, None]) & ~np.isnan(after)).sum(-1) / np.maximum((~np.isnan(after)).sum(-1), 1)
-        unlike = np.where(constant, differs / NEW_SHARE, 0.0)
+        unlike = np.where(zero, differs / NEW_SHARE, 0.0)
         wider = np.where(constant | (qy[0] == qy[-1]), 0.0, wider)
     return Early(up, down, wider, unlike, qb[3], qy[3], (x, y))

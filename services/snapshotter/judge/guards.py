@@ -9,9 +9,9 @@ import numpy as np
 
 from services.snapshotter.judge.values import Bools, Comparison, Floats, Ints, Rule, Window
 
-ENOUGH_PAIRED = 0.4  # share of the steps that both windows must have at the same minute of the clock
+ENOUGH_PAIRED = 0.5  # share of the steps that both windows must have at the same minute of the clock
 ENOUGH_EARLY = 0.5
-ENOUGH = 0.5  # share of a day's steps below which a full day is not judged
+ENOUGH = 0.6  # share of a day's steps below which a full day is not judged
 COMPLETE = 0.95  # share of the steps that "all day" needs
 LEAST_STEPS = 5
 _DAY_S = 86400.0

@@ -39,10 +39,12 @@ def nan_to(a: Floats, value: float = 0.0) -> Floats:
 
 def longest_run(same: Bools) -> Ints:
     """Length of the longest run of True along the last axis, shape (...)."""
+    if not same.size:
+        return np.zeros(same.shape[:-1], np.intp)
     flat = same.reshape(-1, same.shape[-1])
     out = np.zeros(len(flat), np.intp)
     rows = np.flatnonzero(flat.any(axis=1))  # most series never repeat a value: only the others are walked
-    if len(rows) and flat.shape[1]:
+    if len(rows):
         ends = np.zeros((len(rows), flat.shape[1] + 1), bool)
         ends[:, :-1] = flat[rows]
         stops = np.flatnonzero(~ends.ravel())

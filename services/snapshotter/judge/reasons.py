@@ -280,7 +280,7 @@ def early(rule: Rule, e: Early, j: int, exponent: int, covered: int) -> Comparis
         small = abs(change) < rule.min_absolute or abs(change) < rule.min_relative * abs(was)
         fires = fires and not small
     words = {"level up": "rose", "level down": "fell", "spread": "changed its spread",
-             "rare events": "left a constant benchmark"}[view]  # fmt: skip
+             "rare events": "was 0 all through the benchmark and is no more"}[view]  # fmt: skip
     text = f"{rule.title}: {_change(rule, was, now)} in the first {covered} steps"
     if fires:
         text = f"{rule.title} {words}: {_change(rule, was, now)} in the first {covered} steps"

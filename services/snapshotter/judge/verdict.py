@@ -170,6 +170,9 @@ def _early(case: _Case) -> list[Comparison]:
     s = clock.take(case.rows)
     bench, after = s.days[clock.benchmark][:, : clock.covered], s.after[:, : clock.covered]
     known = case.known(guards.count(bench, after, clock.expected[: clock.covered], s.exponent), True)
+    out = [c for c in known if c is not None]
+    if len(out) == len(known):  # also where there are too few steps to measure anything
+        return out
     e = early(bench, after)
     return [
         c if (c := known[j]) is not None else reasons.early(r, e, j, int(s.exponent[j]), clock.covered)
