@@ -11,7 +11,8 @@ import os
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,7 +30,7 @@ from shared.contracts import Event, Fact, from_wire
 from shared.db import bootstrap
 from shared.settings import SERVICES
 from shared.topics import specs
-from tests.servers.services import Services
+from tests.servers.services import Services, production
 
 #: Who the load acts as: a key each, made by the CLI.
 PEOPLE = (
@@ -56,11 +57,8 @@ class Telemetry(DemoTelemetry):
     def __init__(self) -> None:
         super().__init__(policies=(), present_s=lambda: float("inf"))
         self._worse_from_s = time.time() + 600
-        self.reads = 0
-        self.url = ""
 
     def samples(self, query: str, at_s: Floats) -> Floats | None:
-        self.reads += 1
         time.sleep(READ_S)
         product, sli = query.split(":")
         grain = np.sin(at_s * 12.9898 + len(sli)) * 43758.5453
@@ -99,20 +97,20 @@ class Load:
     """Clients on four services. `ran` first, then `moved_on`, then `settled`, then `held`."""
 
     services: Services
-    telemetry: Telemetry
+    client: httpx2.AsyncClient
     changes: list[Accepted] = field(default_factory=list)
     retries: Counter[str] = field(default_factory=Counter)
     figures: dict[str, Any] = field(default_factory=dict)
+    ahead: timedelta = timedelta()  #: how far the clock was stepped
 
     async def begun(self) -> None:
-        """Products, and the clients' connection."""
-        self.client = httpx2.AsyncClient(timeout=20, trust_env=False)
+        """The clients, and two products."""
         for product in PRODUCTS:
             await self.send("rita", "PUT", f"/intake/v1/products/{product}", json=policy(product))
 
-    async def ran(self, n: int, *, over_s: float, named: str = "CHG") -> None:
+    async def ran(self, n: int, *, over_s: float, named: str = "CHG", of: Sequence[str] = PRODUCTS) -> None:
         """Register, prove, measure and deploy `n` CRs, beginning at random within `over_s` seconds."""
-        made = [self._accepted(f"{named}-{number}", PRODUCTS[number % 2]) for number in range(n)]
+        made = [self._accepted(f"{named}-{number}", of[number % len(of)]) for number in range(n)]
         self.changes += made
         chance = random.Random(n)
         async with asyncio.TaskGroup() as clients:
@@ -135,18 +133,18 @@ class Load:
         for kind in ("regression", "integration"):
             await self.send(
                 "pipeline", "POST", f"{door}/test-results", once=f"{name}-{kind}",
-                params={"suite_kind": kind, "commit": f"c-{name}", "run_at": _now().isoformat()},
+                params={"suite_kind": kind, "commit": f"c-{name}", "run_at": self.now().isoformat()},
                 content=junit(kind, {"test_one": "passed", "test_two": "passed"}),
                 headers={"Content-Type": "application/xml"},
             )  # fmt: skip
-        review = {"how": "review", "reviewed_at": _now().isoformat(), "where": "merge request"}
+        review = {"how": "review", "reviewed_at": self.now().isoformat(), "where": "merge request"}
         await self.send("erin", "POST", f"{door}/code-review", once=f"{name}-review", json=review)
         published = await self.send(
             "olga", "POST", "/snapshotter/v1/snapshots", once=f"{name}-benchmark",
             json={"change_request": change.id, "reason": "An ordinary day."}, waits_for=(404,),
         )  # fmt: skip
         change.benchmark = published["id"]
-        change.deployed_at = _now()
+        change.deployed_at = self.now()
         body = {"deployed_at": change.deployed_at.isoformat(), "deployer": "deploybot"}
         await self.send("pipeline", "POST", f"{door}/deployed", once=f"{name}-deployed", json=body)
 
@@ -174,11 +172,16 @@ class Load:
             await asyncio.sleep(pause)
             pause = min(1.0, pause * 1.5)
 
+    def now(self) -> datetime:
+        """By the instance's clock."""
+        return datetime.now(UTC) + self.ahead
+
     async def moved_on(self, by: timedelta = timedelta(hours=24, minutes=2)) -> None:
         """Step the clock."""
+        self.ahead += by
         admin = await asyncpg.connect(self.services.admin_url)
         try:
-            await bootstrap.move_clock(admin, ahead_s=by.total_seconds())
+            await bootstrap.move_clock(admin, ahead_s=self.ahead.total_seconds())
         finally:
             await admin.close()
 
@@ -195,7 +198,7 @@ class Load:
     async def _left(self) -> dict[str, int]:
         ends = await ends_of(self.services.broker.address)
         admin = await asyncpg.connect(self.services.admin_url)
-        left = {}
+        left: dict[str, int] = {}
         try:
             for service in SERVICES:
                 row = await admin.fetchrow(
@@ -244,10 +247,10 @@ class Load:
             })  # fmt: skip
             assert taken == Counter({(cr, kind): 1 for _, cr in accepted for kind in ("benchmark", "after")})
             looks = await admin.fetch("SELECT cr_id, kind, state, outcome, benchmark_id FROM snapshotter.observations")
-            assert sorted((row["cr_id"], row["kind"], row["state"], row["outcome"], row["benchmark_id"]) for row in looks) == sorted(
+            assert sorted(tuple(row.values()) for row in looks) == sorted(
                 (change.id, "after", "closed", "steady" if change.product == "calm" else "moved", change.benchmark)
                 for change in self.changes
-            )  # fmt: skip
+            )
             shaken = sorted(change.id for change in self.changes if change.product == "shaken")
             for table in ("incidents", "investigations"):
                 found = await admin.fetch(f"SELECT cr_id FROM incidents.{table}")
@@ -312,6 +315,21 @@ class Load:
             (deployment,) = dossier["deployments"]
             (look,) = deployment["observations"]
             assert (look["kind"], look["outcome"]) == ("after", wanted)
+
+
+@asynccontextmanager
+async def a_load(*, by: str) -> AsyncIterator[Load]:
+    """Clients on a running Daymark of its own: four processes, Kafka, PostgreSQL, telemetry."""
+    telemetry = Telemetry()
+    async with AsyncExitStack() as stack:
+        stack.callback(telemetry.stop)
+        source = {"kind": "prometheus", "url": telemetry.start(), "timeout_s": 10}
+        services = await stack.enter_async_context(production({"main": source}, by=by))
+        await services.install(*PEOPLE)
+        for service in SERVICES:
+            services.start(service)
+        await services.ready()
+        yield Load(services, await stack.enter_async_context(httpx2.AsyncClient(timeout=20, trust_env=False)))
 
 
 def aggregate_of(event: Event[Fact]) -> str:
@@ -424,8 +442,3 @@ async def under(load: Load, first: Sequence[Fault], second: Sequence[Fault], *, 
     load.figures["settled after the last fault"] = round(await load.settled(), 1)
     await load.held()
     load.figures["retries"] = dict(load.retries)
-    await load.client.aclose()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -1,12 +1,11 @@
-"""Worse than kill -9 of a service: the broker and the database go down in the middle of a load. `make chaos` has ten times as many."""
+"""Worse than kill -9 of a service: broker and database go down in the middle of a load. `make chaos`: ten times the load."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
 from shared.settings import SERVICES
-from tests.load import PEOPLE, Load, Telemetry, broker_killed, crs, killed, postgres_crashed, under
-from tests.servers.services import Services, production
+from tests.load import Load, a_load, broker_killed, crs, killed, postgres_crashed, under
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("processes")]
 
@@ -17,17 +16,8 @@ IN_TURN = [killed(service) for service in SERVICES]
 
 @pytest.fixture
 async def load() -> AsyncIterator[Load]:
-    telemetry = Telemetry()
-    source = {"main": {"kind": "prometheus", "url": telemetry.start(), "timeout_s": 10}}
-    try:
-        async with production(source, by="serve") as services:
-            await services.install(*PEOPLE)
-            for service in SERVICES:
-                services.start(service)
-            await services.ready()
-            yield Load(services, telemetry)
-    finally:
-        telemetry.stop()
+    async with a_load(by="serve") as made:
+        yield made
 
 
 async def test_a_broker_killed_and_a_database_crashed_while_changes_go_live_and_are_judged_lose_and_double_nothing(
