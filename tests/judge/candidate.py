@@ -54,5 +54,5 @@ def judge(pre, post, step_s, meta):
 def _margin(c):
     """How far the score is beyond its limit; what was decided without one is far on its side."""
     if "score" in c.numbers and c.limit is not None:
-        return c.numbers["score"] - c.limit
+        return max(c.numbers["score"] - c.limit, c.numbers.get("gross", 0.0) - 1)
     return 10.0 if c.outcome == "moved" else -20.0

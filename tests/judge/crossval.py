@@ -9,6 +9,7 @@ fold, and fitting it doubly nested would take five times as long.)
 import argparse
 import os
 import pickle
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,19 +28,23 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--cache")
     ap.add_argument("--by", choices=("entity", "source"), default="entity")
+    ap.add_argument("--again", action="store_true", help="score the folds that are in --out already")
     ap.add_argument("--out", default=None, help="folder for folds and pooled runs (default: a temporary one)")
     args = ap.parse_args()
     bench, more = prepared(args.cache)
     entities = {c["entity"] for c in bench["h0"]}
     folds = (folds_by_entity if args.by == "entity" else folds_by_source)(entities)
-    tables, scored = held_out(bench, more, folds)
+    runs = {"entity": RUNS, "source": RUNS[:2]}[args.by]
     out = Path(args.out or tempfile.mkdtemp())
     out.mkdir(exist_ok=True, parents=True)
+    if args.again:
+        return pooled(out, folds, runs)
+    tables, scored = held_out(bench, more, folds)
     for f, (one, several) in tables.items():
         by_days, slope = limits(scored, bench, lambda e, f=f: folds[e] != f)
         save(out / f"fold{f}.npz", Fitted(one, several, by_days, slope, SERIES))
         tell(f"fold {f}: limits {by_days} slope {slope:.2f}")
-    pooled(out, folds, {"entity": RUNS, "source": RUNS[:2]}[args.by])
+    return pooled(out, folds, runs)
 
 
 def pooled(out, folds, runs=RUNS):
@@ -61,6 +66,7 @@ def pooled(out, folds, runs=RUNS):
         (out / f"{name.replace(', ', '-').replace(' ', '-')}.pkl").write_bytes(pickle.dumps(pool))
         score.report(pool, name, suspect)
         goals(pool, score)
+        sys.stdout.flush()
 
 
 def goals(pool, score):

@@ -16,7 +16,7 @@ from services.snapshotter.judge.views.scale import ratio, scale_of
 
 BLOCKS = 6
 LEVEL_LIMIT = 6.6  # usual day-to-day movements, in the weakest third of the window
-WIDER_LIMIT = 2.5  # logarithm of the ratio of spreads, over the window and inside its blocks
+WIDER_LIMIT = 2.62  # logarithm of the ratio of spreads, over the window and inside its blocks
 NEW_SHARE = 0.25  # of the steps leave a benchmark of nothing but zeros
 
 

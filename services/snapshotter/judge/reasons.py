@@ -75,6 +75,7 @@ class Seen:
     deployed_at_s: float
     score: float
     limit: float
+    gross: float  # the rule beside the tables, 1 at its limit
     sign: int  # +1 it went up, -1 it went down
 
     def unit(self, v: float) -> float:
@@ -150,6 +151,7 @@ def _numbers(seen: Seen) -> dict[str, float]:
     q1, q2, q3, q4 = f.shifts[:, j].tolist()
     return {
         "score": seen.score,
+        "gross": seen.gross,
         "earlier_days": float(len(seen.x.read)),
         "usual_movement": float(f.usual[j]),
         "read_before": float(f.read[0, j]),

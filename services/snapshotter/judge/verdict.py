@@ -129,9 +129,8 @@ def _full(case: _Case) -> list[Comparison]:
     limit, tables = case.fitted.limit(clock.days, len(case.rules)), case.fitted.tables(clock.days)
     up = look(x, clock.benchmark, y, clock.at_border)
     down = look(mirror(x), clock.benchmark, mirror(y), clock.at_border)
-    scores = np.concatenate([up, down])
-    scores = np.fmax(tables.score(scores), limit + _gross(scores, clock.at_border) - 1)
-    score_up, score_down = np.split(scores, 2)
+    answers = np.concatenate([up, down])
+    score, gross = tables.score(answers), _gross(answers, clock.at_border)
     told = reasons.facts(x, y, clock.benchmark, exponent)
     out = []
     for j, rule in enumerate(rules):
@@ -139,16 +138,16 @@ def _full(case: _Case) -> list[Comparison]:
         if decided is not None:
             out.append(decided)
             continue
-        sides: list[tuple[float, int, Floats]] = []
-        if rule.direction != "lower_is_worse":
-            sides.append((float(score_up[j]), 1, up[j]))
-        if rule.direction != "higher_is_worse":
-            sides.append((float(score_down[j]), -1, down[j]))
-        score, sign, answers = max(sides, key=lambda side: side[0])
+        sides = [(j, 1), (j + len(rules), -1)]  # rows of the answers about "up" and about "down"
+        if rule.direction != "both":
+            sides = sides[:1] if rule.direction == "higher_is_worse" else sides[1:]
+        k, sign = max(sides, key=lambda side: max(score[side[0]] - limit, gross[side[0]] - 1))
         seen = reasons.Seen(
-            rule, x, y, told, j, clock.benchmark, int(exponent[j]), case.deployed_at_s, score, limit, sign
-        )
-        out.append(reasons.moved(seen, tables.credit(answers)) if score > limit else reasons.steady(seen))
+            rule, x, y, told, j, clock.benchmark, int(exponent[j]), case.deployed_at_s, float(score[k]), limit,
+            float(gross[k]), sign,
+        )  # fmt: skip
+        fires = score[k] > limit or gross[k] > 1
+        out.append(reasons.moved(seen, tables.credit(answers[k])) if fires else reasons.steady(seen))
     return out
 
 
