@@ -8,6 +8,7 @@ import asyncpg
 import orjson
 
 from shared.bus import Letter, open_bus
+from shared.bus.kept import given_back
 from shared.errors import Conflict, NotFound
 from shared.settings import SERVICES
 
@@ -35,7 +36,7 @@ async def shown(admin_url: str, service: str, id: int) -> dict[str, Any]:
         row = await _one(admin, service, id)
     finally:
         await admin.close()
-    headers = dict(orjson.loads(row["headers"]))
+    headers = {name: _text(value) for name, value in given_back(orjson.loads(row["headers"]))}
     return {**dict(row), "key": _text(row["key"]), "value": _text(row["value"]), "headers": headers}
 
 
@@ -49,7 +50,7 @@ async def replayed(admin_url: str, bus_url: str | None, service: str, id: int) -
         row = await _one(admin, service, id)
         if row["replayed_at"] is not None:
             raise Conflict(f"Letter {id} of {service} was replayed at {row['replayed_at']:%Y-%m-%d %H:%M:%S} UTC.")
-        headers = tuple((name, value.encode("latin-1")) for name, value in orjson.loads(row["headers"]))
+        headers = given_back(orjson.loads(row["headers"]))
         async with open_bus(bus_url or admin_url) as bus:
             publisher = await bus.publisher()
             try:

@@ -35,7 +35,7 @@ CLAIM = (
     " ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED)"
     " UPDATE agenda a SET token = gen_random_uuid(), lease_until = daymark_tick() + make_interval(secs => $2),"
     " attempts = attempts + 1 FROM due WHERE a.job = due.job AND a.subject = due.subject"
-    " RETURNING a.job, a.subject, a.revision, a.due_at, a.payload, a.attempts, a.token"
+    " RETURNING a.job, a.subject, a.revision, a.due_at, a.payload, a.attempts, a.token, a.traceparent"
 )
 # Back-off with jitter: 0.5 s, 1 s, 2 s ... at most 5 minutes. `due_at` stays what was promised.
 _RETRY = (
@@ -101,7 +101,7 @@ class Worker:
         return [
             Appointment(
                 row["job"], row["subject"], row["revision"], row["due_at"], row["payload"],
-                row["attempts"], row["token"],
+                row["attempts"], row["token"], row["traceparent"],
             )
             for row in rows
         ]  # fmt: skip
@@ -111,7 +111,7 @@ class Worker:
         renewing = asyncio.create_task(self._renew(appointment))
         result = "done"
         try:
-            with self._telemetry.span(f"job {appointment.job}", kind="internal"):
+            with self._telemetry.span(f"job {appointment.job}", kind="internal", parent=appointment.traceparent):
                 await self._jobs[appointment.job](self._deps, appointment)
             if await self._is_held(appointment):
                 raise RuntimeError(f"{appointment.job} ended without its transaction")

@@ -17,6 +17,7 @@ import orjson
 import structlog
 
 from shared.bus import TP, Batch, Bus, BusBroken, Claim, PositionLost, Record, Subscription
+from shared.bus.kept import given_back, kept
 from shared.contracts import Event, Fact, from_wire
 from shared.db import Appointment, Database, Tx
 from shared.db.database import translated
@@ -188,9 +189,14 @@ class Consumer:
                 await self._step(tx, event)
 
     async def _step(self, tx: Tx, event: Event[Fact]) -> None:
-        tx.cause, tx.actor = event.id, event.actor
+        tx.cause, tx.actor, tx.traceparent = event.id, event.actor, event.traceparent
         tx.id_seed, tx._ordinal = f"bus:{self._db.service}:{event.id}", 0
-        await self._steps[event.type](tx, event)
+        step = self._steps[event.type]
+        if not self._telemetry.is_tracing:  # what it says carries the trace on all the same; a span would only cost
+            await step(tx, event)
+            return
+        with self._telemetry.span(f"hear {event.type}", "consumer", parent=event.traceparent):
+            await step(tx, event)
 
     async def _advance(self, tx: Tx, reached: Mapping[TP, int], generations: Mapping[TP, int]) -> None:
         """Move the positions, if they are still ours to move. Raises Fenced."""
@@ -282,7 +288,7 @@ class Consumer:
             "INSERT INTO parked (topic, partition, position, key, event_id, value, headers, reason, parked_at)"
             " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
             record.topic, record.partition, record.offset, event.key, event.id, record.value or b"",
-            _headers_json(record), why[:1000].replace("\0", ""), tx.now,
+            kept(record.headers), why[:1000].replace("\0", ""), tx.now,
         )  # fmt: skip
         tx.schedule("drain_parked", orjson.dumps([record.topic, event.key]).decode(), tx.now)
 
@@ -293,7 +299,7 @@ class Consumer:
         buried = await tx.raw.fetchval(
             "INSERT INTO dead (topic, partition, position, key, value, headers, reason, at)"
             " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (topic, partition, position) DO NOTHING RETURNING id",
-            record.topic, record.partition, record.offset, record.key, record.value, _headers_json(record), reason, tx.now,
+            record.topic, record.partition, record.offset, record.key, record.value, kept(record.headers), reason, tx.now,
         )  # fmt: skip
         if buried is None:
             return
@@ -333,7 +339,7 @@ class Consumer:
                 )
                 if row is None:
                     return
-                headers = tuple((name, value.encode("latin-1")) for name, value in row["headers"])
+                headers = given_back(row["headers"])
                 event = from_wire(row["value"], headers)
                 if event is not None:
                     try:
@@ -358,11 +364,3 @@ def _reached(heard: Iterable[_Heard]) -> dict[TP, int]:
     for one in heard:
         reached[one.record.tp] = max(reached.get(one.record.tp, 0), one.record.offset + 1)
     return reached
-
-
-def _headers_json(record: Record) -> str:
-    return (
-        orjson.dumps([[name, (value or b"").decode("latin-1")] for name, value in record.headers])
-        .decode()
-        .replace("\\u0000", "\\ufffd")
-    )

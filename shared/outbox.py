@@ -15,6 +15,7 @@ import asyncpg
 import structlog
 
 from shared.bus import Bus, Letter, Publisher, SendUnknown
+from shared.bus.kept import given_back
 from shared.clock import monotonic_s
 from shared.db import Database
 from shared.errors import DaymarkError
@@ -107,5 +108,4 @@ class Relay:
 
 
 def _letter(row: Any) -> Letter:
-    headers = tuple((name, value.encode("latin-1")) for name, value in row["headers"])
-    return Letter(row["topic"], row["key"], row["value"], headers)
+    return Letter(row["topic"], row["key"], row["value"], given_back(row["headers"]))

@@ -129,7 +129,7 @@ def keep(tx: Tx, event: Event[Any]) -> None:
             "actor": event.actor,
             "policy_version": event.policy_version,
             "cause": event.cause,
-            "data": orjson.Fragment(data.model_dump_json()),
+            "data": orjson.Fragment(event.raw or data.model_dump_json()),
         },
     )
     if isinstance(data, (CRRegistered, CRChanged)):

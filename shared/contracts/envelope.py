@@ -7,7 +7,7 @@ Events past tense (`CRDeployed`, `cr.deployed.v1`); a breaking change is a new v
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
@@ -80,6 +80,9 @@ class Event(Generic[F]):
     policy_version: str | None = None
     cause: str | None = None  #: id of the event or request that led to this one
     traceparent: str | None = None
+    raw: bytes | None = field(
+        default=None, compare=False, repr=False
+    )  #: the data as it came, for hearers that keep it as it was said
 
     @property
     def service(self) -> str:
@@ -155,6 +158,7 @@ def from_wire(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Even
         policy_version=found.get("ce_policyversion"),
         cause=found.get("ce_causationid"),
         traceparent=found.get("traceparent"),
+        raw=value,
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.contracts.envelope import Fact, Instant
 from shared.contracts.policy import Enforcement
@@ -40,7 +40,7 @@ class _Review(Fact):
     cr_id: str
     product_id: str
     digest: str  #: of the pre-deploy part of the dossier that was seen
-    parts: dict[str, str] = {}  #: the digest of each part of it, so that what changed since can be named
+    parts: dict[str, str] = Field(default_factory=dict)  #: the digest of each part of it, so that what changed since can be named
     at: Instant
 
 

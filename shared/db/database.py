@@ -143,9 +143,14 @@ class Database:
                 await raw.execute("BEGIN")
                 now = await raw.fetchval("SELECT daymark_now()")
                 tx = Tx(conn, raw, self.service, self.service, self.rights, now, actor or f"daymark|{self.service}")
-                yield tx
-                await tx.flush()
-                await raw.execute("COMMIT")
+                try:
+                    yield tx
+                    await tx.flush()
+                    await raw.execute("COMMIT")
+                except Forbidden as refusal:  # a signed command that came by the bus
+                    await raw.execute("ROLLBACK")
+                    await self._record_refusal(raw, tx, refusal)
+                    raise
         except Exception as error:
             raise translated(error) from error
         self.wake()
@@ -230,7 +235,7 @@ class Database:
             raise StaleAppointment(f"{held.job} {held.subject}")
         actor = f"daymark|{self.service}"
         tx = Tx(conn, raw, self.service, self.service, self.rights, now, actor, appointment=held)
-        tx.cause = f"{held.job} {held.subject}"[:200]
+        tx.cause, tx.traceparent = f"{held.job} {held.subject}"[:200], held.traceparent
         return tx
 
     async def _record_refusal(self, raw: asyncpg.Connection, tx: Tx, refusal: Forbidden) -> None:

@@ -67,6 +67,7 @@ def plumbing(metadata: MetaData) -> None:
         Column("token", UUID),
         Column("lease_until", Moment),
         Column("last_error", Text),
+        Column("traceparent", Text),  # whence it was scheduled, so that the job's spans join that trace
         Index("agenda_next", "next_at"),
     )
     Table(

@@ -22,6 +22,7 @@ from shared import access
 from shared.access import Principal, Rights
 from shared.answers import Answer
 from shared.bus import MAX_LETTER_BYTES
+from shared.bus.kept import kept
 from shared.contracts import Event, Fact, to_wire
 from shared.db.tables import LANES
 from shared.errors import Invalid
@@ -45,6 +46,7 @@ class Appointment:
     payload: Mapping[str, Any]
     attempts: int  #: 1 on the first try
     token: uuid.UUID
+    traceparent: str | None = None  #: of whoever scheduled it
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class Tx:
     once: tuple[str, str] | None = None  #: (scope, id) of the inbox row of a command
     id_seed: str | None = None  #: letters' ids are UUIDv5 of this and an ordinal; random without
     appointment: Appointment | None = None
+    traceparent: str | None = None  #: of what is heard or kept, where no span of our own is open
     keep_appointment: bool = False  #: the job goes on in another transaction under the same appointment
     event_ids: list[str] = field(default_factory=list)
     action: str | None = None
@@ -108,13 +111,13 @@ class Tx:
     async def scalar(self, statement: Executable) -> Any:
         return (await self.conn.execute(statement)).scalar()
 
-    def put(self, table: Table, row: Mapping[str, Any], *, newer: str | None = None) -> None:
+    def put(self, table: Table, row: dict[str, Any], *, newer: str | None = None) -> None:
         """Write `row` when the transaction ends, with all others of its table in one statement.
 
         A row whose primary key is there already stays as it is; with `newer`, it is replaced when that column grew.
         Within one transaction a table is always put to with the same columns and the same `newer`.
         """
-        self._puts.setdefault(table, []).append(dict(row))
+        self._puts.setdefault(table, []).append(row)
         self._newer[table] = newer
 
     # -- facts ----------------------------------------------------------------------------------------------------
@@ -138,7 +141,7 @@ class Tx:
             data=fact,
             policy_version=policy_version,
             cause=self.cause,
-            traceparent=current_traceparent(),
+            traceparent=current_traceparent() or self.traceparent,
         )
         value, headers = to_wire(event)
         if len(value) > MAX_LETTER_BYTES:
@@ -150,8 +153,7 @@ class Tx:
     def post(self, topic: str, key: str, value: bytes, headers: Iterable[tuple[str, bytes]], event_id: str) -> None:
         """A letter as bytes, for what is not a fact of ours (dead letters)."""
         lane = zlib.crc32(f"{topic}|{key}".encode()) % LANES
-        wire = orjson.dumps([[name, raw.decode("latin-1")] for name, raw in headers]).decode()
-        self._letters.append((event_id, lane, topic, key, value, wire))
+        self._letters.append((event_id, lane, topic, key, value, kept(headers)))
 
     def _event_id(self) -> str:
         if self.id_seed is None:
@@ -176,6 +178,7 @@ class Tx:
             "revision": revision,
             "due_at": due_at or self.now,
             "payload": dumps(payload or {}).decode(),
+            "traceparent": current_traceparent() or self.traceparent,
         }
 
     def cancel(self, job: Callable[..., Any] | str, subject: str) -> None:
@@ -247,7 +250,7 @@ class Tx:
         await self.raw.execute(
             f"INSERT INTO {full} AS t ({columns}) SELECT {columns} "
             f"FROM json_populate_recordset(NULL::{full}, $1::json) ON CONFLICT {conflict}",
-            dumps([{name: _plain(value) for name, value in row.items()} for row in rows]).decode(),
+            orjson.dumps(rows, default=_plain, option=orjson.OPT_UTC_Z).decode(),
         )
 
     async def _flush_plumbing(self) -> None:
@@ -298,13 +301,15 @@ class Tx:
                     parameter([entry["revision"] for entry in made.values()], "int4[]"),
                     parameter([entry["due_at"] for entry in made.values()], "timestamptz[]"),
                     parameter([entry["payload"] for entry in made.values()], "jsonb[]"),
+                    parameter([entry["traceparent"] for entry in made.values()], "text[]"),
                 )
             )
             parts.append(
-                "INSERT INTO agenda (job, subject, revision, due_at, next_at, payload)"
-                f" SELECT j, s, r, d, d, p FROM unnest({unnested}) AS u(j, s, r, d, p)"
+                "INSERT INTO agenda (job, subject, revision, due_at, next_at, payload, traceparent)"
+                f" SELECT j, s, r, d, d, p, t FROM unnest({unnested}) AS u(j, s, r, d, p, t)"
                 " ON CONFLICT (job, subject) DO UPDATE SET revision = excluded.revision, due_at = excluded.due_at,"
-                " next_at = excluded.next_at, payload = excluded.payload, attempts = 0, token = NULL,"
+                " next_at = excluded.next_at, payload = excluded.payload, traceparent = excluded.traceparent,"
+                " attempts = 0, token = NULL,"
                 " lease_until = NULL, last_error = NULL"
             )
         gone = [at for at, entry in self._agenda.items() if entry is None]
@@ -333,5 +338,7 @@ class Tx:
 
 
 def _plain(value: Any) -> Any:
-    """What PostgreSQL's json_populate_recordset reads as a column's value; bytes in bytea's own hex form."""
-    return "\\x" + value.hex() if isinstance(value, bytes) else value
+    """What PostgreSQL's json_populate_recordset reads as a column's value, of what JSON has no form for."""
+    if isinstance(value, bytes):
+        return "\\x" + value.hex()  # bytea's own form
+    raise TypeError(f"{type(value).__name__} has no JSON form")

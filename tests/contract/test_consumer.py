@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from shared.agenda import Worker
-from shared.bus import TP, Batch, Bus, Letter, Record, TopicSpec, open_bus
+from shared.bus import TP, Batch, Bus, Claim, Letter, Record, TopicSpec, open_bus
 from shared.consumer import Consumer, Fenced, TooManyFailures
 from shared.contracts import CRWithdrawn, Event, to_wire
 from shared.db import Tx, bootstrap
@@ -68,6 +68,7 @@ class Hearer:
         tx.put(things, {"id": f"{said.key}/{said.sequence}", "n": said.sequence})
 
     async def inbound(self, tx: Tx, said: Record) -> None:
+        tx.may("make", "epl", of=f"inbound/{said.offset}")
         await tx.execute(things.insert().values(id=f"inbound/{said.offset}", n=0))
         if said.value == b"refuse":
             raise Forbidden("not you")
@@ -154,6 +155,27 @@ async def test_what_nobody_can_read_is_a_dead_letter_with_its_bytes(
     assert await bench.count("dead") == await bench.count("outbox") == 1
 
 
+async def test_headers_with_any_bytes_are_buried_and_sent_on_as_they_came(bench: Bench, bus: Bus) -> None:
+    hearer = Hearer(bench, bus)
+    odd = (("a", b"\x00\xff\x01"), ("b\x00", b"x"), ("c", b"caf\xc3\xa9"))
+    await hearer.hear(Record(TOPIC, 0, 0, b"\x00\xff", b"\x00", odd))
+    relay = Relay(bench.db, bus, plumbing.telemetry())
+    assert await relay.send_some() == 1
+    await relay.let_go()
+    claims = {TP("daymark.dead.intake", n): Claim(0, 1) for n in range(4)}
+
+    async def claim(_tps: object) -> dict[TP, Claim]:
+        return claims
+
+    reader = await bus.subscribe("reader", ["daymark.dead.intake"], claim)
+    async with asyncio.timeout(15):
+        while not (found := (await reader.batch(max_records=10, wait_s=1)).records):
+            pass
+    await reader.abandon()
+    headers = dict(found[0].headers)
+    assert (headers["a"], headers["c"], found[0].value) == (b"\x00\xff\x01", b"caf\xc3\xa9", b"\x00")
+
+
 async def test_a_fact_of_a_newer_daymark_is_passed_over(bench: Bench, bus: Bus) -> None:
     hearer = Hearer(bench, bus)
     value, headers = to_wire(event("CR-1", 1))
@@ -169,6 +191,8 @@ async def test_a_command_by_bus_that_is_refused_is_a_dead_letter_and_has_no_effe
     )
     assert await hearer.rows() == ["inbound/0"]
     assert "forbidden" in await bench.admin.fetchval("SELECT reason FROM intake.dead")
+    refused = await bench.admin.fetchrow("SELECT * FROM intake.audit")
+    assert refused["refused"] and (refused["object"], refused["reason"]) == ("inbound/1", "not you")
 
 
 async def test_a_zombie_member_is_fenced(bench: Bench, bus: Bus) -> None:

@@ -80,9 +80,7 @@ async def test_the_same_key_with_another_body_is_refused(bench: Bench) -> None:
 
 
 async def test_a_key_is_scoped_to_its_principal_and_route(bench: Bench) -> None:
-    _, secret = await keys.create_key(
-        bench.admin, await keys.grant(bench.admin, "eli", name="Eli", roles=["engineer"])
-    )
+    _, secret = await keys.create_key(bench.admin, await keys.grant(bench.admin, "eli", name="Eli", roles=["engineer"]))
     await command(bench, bench.call("k1"))
     await command(bench, Call(hashed(secret), "POST /things", b"same", "k1"), "b")
     await command(bench, bench.call("k1", route="POST /others"), "c")

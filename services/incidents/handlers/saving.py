@@ -11,7 +11,6 @@ from services.incidents.domain import Case, Incident, Investigation
 from shared.contracts import Fact
 from shared.db import Database, Tx
 
-
 V = TypeVar("V", Incident, Case, Investigation)
 
 

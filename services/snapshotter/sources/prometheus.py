@@ -18,6 +18,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError
 
 from services.snapshotter.sources import Floats, Missing, Reading, Series, steps
+from shared.telemetry import trace_headers
 
 #: Prometheus answers at most 11,000 points a series; longer windows are read in parts.
 MOST_POINTS = 11_000
@@ -146,11 +147,15 @@ class PrometheusSource:
     async def _send(self, form: dict[str, str]) -> tuple[int, bytes]:
         """(HTTP status, body). POST, since queries are long; GET when that is all the source takes, remembered."""
         if self._method == "POST":
-            status, body = await self._receive(self._client.build_request("POST", self._address, data=form))
+            status, body = await self._receive(
+                self._client.build_request("POST", self._address, data=form, headers=trace_headers())
+            )
             if status != 405:
                 return status, body
             self._method = "GET"
-        return await self._receive(self._client.build_request("GET", self._address, params=form))
+        return await self._receive(
+            self._client.build_request("GET", self._address, params=form, headers=trace_headers())
+        )
 
     async def _receive(self, request: httpx2.Request) -> tuple[int, bytes]:
         response = await self._client.send(request, stream=True)

@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("token", sa.UUID(), nullable=True),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("traceparent", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("job", "subject"),
         schema="reviewer",
     )
