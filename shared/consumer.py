@@ -103,7 +103,7 @@ class Consumer:
             except BusBroken as error:
                 _log.critical("the bus's client cannot be revived", error=str(error))
                 os._exit(70)
-            except (DaymarkError, OSError, asyncpg.PostgresError, TimeoutError) as error:
+            except (DaymarkError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
                 failures += 1
                 _log.warning("consumer waits", error=str(error), failures=failures)
                 await asyncio.sleep(min(10.0, 0.2 * 2 ** min(failures, 6)))

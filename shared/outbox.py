@@ -61,7 +61,7 @@ class Relay:
                         await self._sweep()
                         with suppress(TimeoutError):
                             await asyncio.wait_for(wake.wait(), _POLL_S)
-                except (SendUnknown, DaymarkError, asyncpg.PostgresError, OSError) as error:
+                except (SendUnknown, DaymarkError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                     failures += 1
                     _log.warning("relay waits", error=str(error), failures=failures)
                     await self.let_go()

@@ -161,6 +161,11 @@ class Database:
         conn = await self.engine.connect()
         try:
             raw: asyncpg.Connection = (await conn.get_raw_connection()).driver_connection
+            while raw.is_closed():
+                # The pool cannot see it: our statements go past SQLAlchemy. After a crash of the server each connection
+                # that was pooled is dead, and would be handed out again for ever.
+                await conn.invalidate()
+                raw = (await conn.get_raw_connection()).driver_connection
             try:
                 yield conn, raw
             finally:
