@@ -36,7 +36,7 @@ lint: $(READY) ## ruff and mypy, as pre-commit runs them
 	exit $$found
 
 docs: $(READY) ## write docs/events and the state pictures from code; refuses to break an event
-	@$(BIN)/python -m shared.contracts.docs
+	@$(BIN)/python -m cli.docs
 
 bench: $(READY) ## measure against bare limits, write build/bench.json; ONLY=name for one
 	@$(BIN)/python -m tests.bench $(ONLY)
