@@ -123,6 +123,13 @@ change_requests = Table(
     Column("title", Text, nullable=False),
     Column("sequence", BigInteger, nullable=False),
 )
+# That a deployment was taken back: whatever is heard of its look after that has lost its object.
+rollbacks = Table(
+    "rollbacks",
+    metadata,
+    Column("cr_id", Text, primary_key=True),
+    Column("deployment", Integer, primary_key=True),
+)
 _numbers = {name: DBSequence(f"{name}_number", metadata=metadata) for name in ("incident", "case", "investigation")}
 
 _TABLES: dict[type, Table] = {Incident: incidents, Case: cases, Investigation: investigations}
@@ -223,6 +230,16 @@ async def lock_product(tx: Tx, product_id: str) -> None:
 def put_change_request(tx: Tx, *, id: str, product_id: str, ptask: str, title: str, sequence: int) -> None:
     row = {"id": id, "product_id": product_id, "ptask": ptask, "title": title, "sequence": sequence}
     tx.put(change_requests, row, newer="sequence")
+
+
+def put_rollback(tx: Tx, cr_id: str, deployment: int) -> None:
+    tx.put(rollbacks, {"cr_id": cr_id, "deployment": deployment})
+
+
+async def was_rolled_back(tx: Tx, cr_id: str, deployment: int) -> bool:
+    """Whether a rollback of that deployment was heard."""
+    found = select(rollbacks.c.cr_id).where(rollbacks.c.cr_id == cr_id, rollbacks.c.deployment == deployment)
+    return await tx.one(found) is not None
 
 
 async def change_request(tx: Tx, cr_id: str) -> Row[Any] | None:

@@ -31,6 +31,8 @@ from shared.contracts import (
 from shared.db import Appointment, Tx
 from shared.errors import NotFound, TryLater
 
+_ROLLED_BACK = "rolled back before a decision was recorded"
+
 
 async def acknowledge(deps: Deps, call: Call, id: str, command: Acknowledge) -> Answer:
     async with deps.db.tx(call) as tx:
@@ -163,15 +165,19 @@ async def on_observation_over(tx: Tx, event: Event[ObservationSuperseded] | Even
 
 
 async def on_rolled_back(tx: Tx, event: Event[CRRolledBack]) -> None:
-    """A rollback nobody decided on here ends the investigation all the same."""
+    """A rollback nobody decided on here ends the investigation all the same, also one that is heard of later."""
+    await store.lock_product(tx, event.data.product_id)
+    store.put_rollback(tx, event.data.cr_id, event.data.deployment)
     for found in await store.investigations_of(tx, event.data.cr_id, deployment=event.data.deployment):
-        await _close(tx, found, "rolled back before a decision was recorded")
+        await _close(tx, found, _ROLLED_BACK)
 
 
 async def _look_into_absence(
     tx: Tx, event: Event[ObservationClosed] | Event[SnapshotOverdue], severity: Severity, because: str
 ) -> None:
     said = event.data
+    # Deviations and looks come on two topics, so perhaps at once: the second of them must see what the first opened.
+    await store.lock_product(tx, said.product_id)
     if await store.investigations_of(tx, said.cr_id, deployment=said.deployment, revision=said.revision):
         return
     policy = await policies.of(tx, said.product_id, event.policy_version)
@@ -247,6 +253,10 @@ async def _investigate(
         opened.id, action="open_investigation", revision=opened.version, product=opened.product_id,
         evidence=_evidence(opened), policy_version=event.policy_version, because=because,
     )  # fmt: skip
+    # The rollback comes on another topic: heard before this, it ends it as it would have after.
+    of_the_deploy = getattr(said, "kind", "after") == "after"
+    if of_the_deploy and await store.was_rolled_back(tx, said.cr_id, said.deployment):
+        await _close(tx, opened, _ROLLED_BACK)
 
 
 async def _close(tx: Tx, investigation: Investigation, reason: str) -> None:
