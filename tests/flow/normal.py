@@ -52,8 +52,10 @@ def _deployment(one: Mapping[str, Any]) -> dict[str, Any]:
         and (gate["go"], gate["is_ready"], gate["enforcement"], sorted(code for code, _ in gate["reasons"])),
         "flags": len(one["flags"]),
         "looks": [
-            (look["kind"], look["revision"], look["state"], look["outcome"], look["superseded"] is None)
-            + ({compared["sli"]: compared["outcome"] for compared in look["comparisons"]},)
+            {
+                "look": (look["kind"], look["revision"], look["state"], look["outcome"], look["superseded"] is None),
+                "slis": {compared["sli"]: compared["outcome"] for compared in look["comparisons"]},
+            }
             for look in one["observations"]
         ],
         "deviations": [(each["deviation_id"], each["sli"], each["severity"]) for each in one["deviations"]],

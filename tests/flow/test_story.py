@@ -26,7 +26,7 @@ async def test_the_demo_tells_what_it_promises(postgres: Databases) -> None:
         assert steady["stage"] == "verified" and steady["deployments"][0]["gate"][:2] == (True, True)
         assert steady["deployments"][0]["flags"] == 0 and steady["incidents"] == []
         assert moving["stage"] == "recovered"
-        assert [look[3] for look in moving["deployments"][0]["looks"]] == ["moved", "steady"]
+        assert [look["look"][3] for look in moving["deployments"][0]["looks"]] == ["moved", "steady"]
         assert moving["deployments"][0]["deviations"][0][0] == "DEV-CR-2-1-1"
         assert moving["deployments"][0]["investigations"][0][3] == "rollback"
         assert len(moving["incidents"]) == 1
