@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ def up(
     port = port if port is not None else int(os.environ.get("DAYMARK_PORT", "8080"))
     configure_logs(level=os.environ.get("DAYMARK_LOG_LEVEL", "WARNING"))
     home.mkdir(parents=True, exist_ok=True)
+    # uvicorn gives a signal back when it has ended; SIGTERM as it is would end us before the database is.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     given = os.environ.get("DAYMARK_DATABASE_URL")
     server = None if given else Postgres(home)
     admin_url = given or (server.start() if server else "")
