@@ -33,10 +33,14 @@ err = Console(stderr=True, highlight=False)
 
 
 def admin_url() -> str:
-    """The admin's URL, from the environment: these commands change what services may not."""
-    url = os.environ.get("DAYMARK_DATABASE_URL")
+    """The admin's URL, from the environment, else of the instance that runs here: services may not what these may."""
+    from deploy.local.postgres import default_home, running_url
+
+    url = os.environ.get("DAYMARK_DATABASE_URL") or running_url(default_home())
     if not url:
-        err.print("Set DAYMARK_DATABASE_URL to the admin's URL of the database.")
+        err.print(
+            "Set DAYMARK_DATABASE_URL to the admin's URL of the database, or DAYMARK_HOME to a running instance's."
+        )
         raise typer.Exit(2)
     return url
 
@@ -166,6 +170,40 @@ def keys_create(
     else:
         out.print(f"{made['id']}  {made['secret']}", soft_wrap=True)
         err.print("Keep it now: it is not shown again.")
+
+
+@keys.command("register")
+def keys_register(
+    subject: Annotated[str, typer.Argument(help="Whose signing key it is: a program's subject.")],
+    public_key: Annotated[str, typer.Argument(help="The Ed25519 public key: 32 bytes as base64.")],
+    product: Annotated[str, typer.Option(help="On which product; * for all.")] = "*",
+    scope: Annotated[list[str] | None, typer.Option(help="Limit the key to this action; repeatable.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Take events signed with this key, on daymark.inbound, as the integration's."""
+    import base64
+    import binascii
+
+    import asyncpg
+
+    from shared import keys as making
+
+    try:
+        raw = base64.b64decode(public_key, validate=True)
+    except binascii.Error:
+        err.print("The public key is not base64.")
+        raise typer.Exit(2) from None
+
+    async def make() -> str:
+        admin = await asyncpg.connect(admin_url())
+        try:
+            principal = await making.grant(admin, subject, name=subject, roles=["integration"], product=product)
+            return await making.register_signing_key(admin, principal, raw, scopes=scope)
+        finally:
+            await admin.close()
+
+    key_id = run(make())
+    print(json.dumps({"id": key_id})) if as_json else out.print(key_id)
 
 
 @keys.command("revoke")

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from shared.clock import monotonic_s
 from shared.db import Appointment, Database, StaleAppointment
 from shared.errors import DaymarkError
 from shared.telemetry import Telemetry
@@ -109,7 +110,7 @@ class Worker:
     async def do(self, appointment: Appointment) -> None:
         """Run one claimed appointment. Never raises: what fails is tried again, with its error on the row."""
         renewing = asyncio.create_task(self._renew(appointment))
-        result = "done"
+        result, began_s = "done", monotonic_s()
         try:
             with self._telemetry.span(f"job {appointment.job}", kind="internal", parent=appointment.traceparent):
                 await self._jobs[appointment.job](self._deps, appointment)
@@ -129,6 +130,7 @@ class Worker:
         finally:
             renewing.cancel()
         self._telemetry.count("daymark_jobs_total", 1, job=appointment.job, result=result)
+        self._telemetry.observe("daymark_job_duration_seconds", monotonic_s() - began_s, job=appointment.job)
 
     async def _is_held(self, appointment: Appointment) -> bool:
         async with self._db.connection() as (_, raw):

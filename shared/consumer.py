@@ -18,6 +18,7 @@ import structlog
 
 from shared.bus import TP, Batch, Bus, BusBroken, Claim, PositionLost, Record, Subscription
 from shared.bus.kept import given_back, kept
+from shared.clock import monotonic_s
 from shared.contracts import Event, Fact, from_wire
 from shared.db import Appointment, Database, Tx
 from shared.db.database import translated
@@ -142,9 +143,11 @@ class Consumer:
         heard = [self._decode(record) for record in batch.records]
         together = all(one.dead is None and one.record.topic not in self._raw for one in heard)
         if together:
+            began_s = monotonic_s()
             try:
                 async with self._db.house() as tx:
                     await self._together(tx, heard, batch.generations)
+                self._telemetry.observe("daymark_batch_duration_seconds", monotonic_s() - began_s)
                 self._telemetry.count("daymark_letters_heard_total", len(heard))
                 return _reached(heard)
             except (Fenced, Unavailable, Busy):

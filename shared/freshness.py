@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from os import getpid
 
@@ -16,7 +16,7 @@ import orjson
 import structlog
 from pydantic import ValidationError
 
-from shared.bus import Bus, Letter, Publisher, Record
+from shared.bus import TP, Bus, Letter, Publisher, Record
 from shared.contracts.heartbeats import TOPIC, Heartbeat
 from shared.db import Database, Tx
 from shared.settings import SERVICES
@@ -49,8 +49,12 @@ SELECT (SELECT count(*) FROM outbox WHERE sent_at IS NULL) AS unsent,
 class Heart:
     """Says the heartbeat of one service, and measures its plumbing at the same pace."""
 
-    def __init__(self, db: Database, bus: Bus, telemetry: Telemetry, *, every_s: float) -> None:
+    def __init__(
+        self, db: Database, bus: Bus, telemetry: Telemetry, *, every_s: float, heard: Sequence[str] = ()
+    ) -> None:
+        """`heard`: the topics that this service hears, whose lag is measured."""
         self._db, self._bus, self._telemetry, self._every_s = db, bus, telemetry, every_s
+        self._said, self._heard = topics_of(db.service), tuple(heard)
         self._publisher: Publisher | None = None
         self._replica = f"{socket.gethostname()}-{getpid()}"
 
@@ -68,17 +72,11 @@ class Heart:
             await self._let_go()
 
     async def beat(self) -> None:
+        """One beat. The numbers are set first: they matter most when the bus is away."""
         async with self._db.connection() as (_, raw):
             until: datetime = await raw.fetchval(_SPOKEN_UNTIL, f"daymark-{self._db.service}")
             gauges = await raw.fetchrow(_GAUGES)
-        # Asked after the time was read: whatever was said before it lies below these.
-        ends: dict[str, dict[int, int]] = {}
-        for tp, end in (await self._bus.ends(topics_of(self._db.service))).items():
-            ends.setdefault(tp.topic, {})[tp.partition] = end
-        beat = Heartbeat(service=self._db.service, replica=self._replica, as_of=until.astimezone(UTC), ends=ends)
-        if self._publisher is None:
-            self._publisher = await self._bus.publisher()
-        await self._publisher.publish([Letter(TOPIC, self._db.service, beat.model_dump_json().encode())])
+            positions = await raw.fetch("SELECT topic, partition, next_offset FROM positions")
         for name, value in (
             ("daymark_outbox_unsent", gauges["unsent"]),
             ("daymark_outbox_age_seconds", gauges["age_s"]),
@@ -88,6 +86,22 @@ class Heart:
             ("daymark_timers_overdue", gauges["overdue"]),
         ):
             self._telemetry.gauge(name, float(value))
+        # Asked after the time was read: whatever was said before it lies below these.
+        found = await self._bus.ends({*self._said, *self._heard})
+        self._measure_lag(found, {TP(row["topic"], row["partition"]): row["next_offset"] or 0 for row in positions})
+        ends: dict[str, dict[int, int]] = {}
+        for tp, end in found.items():
+            if tp.topic in self._said:
+                ends.setdefault(tp.topic, {})[tp.partition] = end
+        beat = Heartbeat(service=self._db.service, replica=self._replica, as_of=until.astimezone(UTC), ends=ends)
+        if self._publisher is None:
+            self._publisher = await self._bus.publisher()
+        await self._publisher.publish([Letter(TOPIC, self._db.service, beat.model_dump_json().encode())])
+
+    def _measure_lag(self, ends: Mapping[TP, int], positions: Mapping[TP, int]) -> None:
+        for topic in self._heard:
+            behind = sum(max(0, end - positions.get(tp, 0)) for tp, end in ends.items() if tp.topic == topic)
+            self._telemetry.gauge("daymark_consumer_lag", float(behind), topic=topic)
 
     async def _let_go(self) -> None:
         publisher, self._publisher = self._publisher, None

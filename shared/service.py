@@ -88,7 +88,7 @@ def service(
             watch = {HEARTBEATS: on_heartbeat} if hears_heartbeats else {}
             consumer = Consumer(db, bus, telemetry, on=on, raw=raw or {}, watch=watch)
             worker = Worker(db, {**jobs, "drain_parked": consumer.drain_parked}, made, telemetry)
-            heart = Heart(db, bus, telemetry, every_s=settings.heartbeat_s)
+            heart = Heart(db, bus, telemetry, every_s=settings.heartbeat_s, heard=consumer.topics)
             running.begin(db, bus, consumer)
             tasks = [
                 asyncio.create_task(_kept_going(part.run, running), name=f"{name} {type(part).__name__}")

@@ -342,3 +342,15 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def running_url(home: Path) -> str | None:
+    """The admin's URL of the server that somebody else runs over `home` at the moment; None when nobody does."""
+    try:
+        password = (home / "postgres.password").read_text().strip()
+        lines = (home / "data" / "postmaster.pid").read_text().splitlines()
+    except OSError:
+        return None
+    if len(lines) < 4 or not psutil.pid_exists(int(lines[0])):
+        return None
+    return f"postgresql://daymark:{password}@127.0.0.1:{lines[3]}/daymark"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -40,8 +41,8 @@ def up(
     port: int | None = None,
     movable: bool = False,
     behind_s: float = 0.0,
-    sources: dict[str, dict[str, object]] | None = None,
-    then: Callable[[Running], Awaitable[None]] | None = None,
+    sources: Mapping[str, Mapping[str, Any]] | None = None,
+    then: Callable[[Running], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
     """Start, print where things are, run `then` beside it, stop cleanly on Ctrl-C or SIGTERM.
 
@@ -59,8 +60,7 @@ def up(
     try:
         more = {"sources": sources} if sources is not None else {}
         settings = local_settings(admin_url, **more)
-        uvicorn_runner = asyncio.Runner()
-        with uvicorn_runner as runner:
+        with asyncio.Runner() as runner:
             runner.run(_serve(settings, admin_url, home, port, movable, behind_s, then))
     except KeyboardInterrupt:
         pass
@@ -77,7 +77,7 @@ async def _serve(
     port: int,
     movable: bool,
     behind_s: float,
-    then: Callable[[Running], Awaitable[None]] | None,
+    then: Callable[[Running], Coroutine[Any, Any, None]] | None,
 ) -> None:
     async with started(settings, admin_url, home, port, movable=movable, behind_s=behind_s) as running:
         print(await greeting(running), flush=True)

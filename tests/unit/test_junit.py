@@ -292,7 +292,7 @@ def test_xml_is_known_by_its_type_or_where_none_is_said_by_its_start(content_typ
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/html", "image/png\r\nX: y", "a" * 5000])
 def test_another_type_is_refused_with_the_formats_that_are_known(content_type: str) -> None:
-    with pytest.raises(Invalid, match="known: junit"):
+    with pytest.raises(Invalid, match=r"known: .*junit"):
         read(GOOD, content_type)
 
 

@@ -16,7 +16,7 @@ def policy(path: Path) -> Policy:
 
 def test_the_three_products_are_there_on_their_rungs() -> None:
     rungs = {policy(path).id: policy(path).enforcement for path in PRODUCTS}
-    assert rungs == {"epl": "enforce", "epl-x": "enforce", "scp": "observe"}
+    assert rungs.items() >= {"epl": "enforce", "epl-x": "enforce", "scp": "observe"}.items()
 
 
 @pytest.mark.parametrize("path", PRODUCTS, ids=lambda path: path.stem)
