@@ -31,7 +31,7 @@ from shared.errors import DaymarkError
 from shared.freshness import Heart, on_heartbeat
 from shared.outbox import Relay
 from shared.settings import Settings
-from shared.telemetry import Telemetry
+from shared.telemetry import Telemetry, configure_logs
 
 _log = structlog.get_logger(__name__)
 
@@ -76,6 +76,8 @@ def service(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if not structlog.is_configured():  # by whoever runs us: otherwise a plain `uvicorn` gets our lines as well
+            configure_logs()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(asyncio.to_thread, telemetry.close)  # it waits for exporters, bounded
             url, role = settings.database_for(name)

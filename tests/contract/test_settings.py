@@ -1,0 +1,127 @@
+"""Every setting, proven by its effect. A setting without a test here fails the first one."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from shared.bus import open_bus
+from shared.bus.kafka import KafkaBus
+from shared.bus.postgres import PostgresBus
+from shared.db import Database
+from shared.freshness import Heart
+from shared.settings import SERVICES, Settings
+from tests.contract import plumbing
+from tests.contract.plumbing import Bench
+from tests.servers.postgres import Databases
+
+
+@pytest.fixture
+async def bench(postgres: Databases) -> AsyncIterator[Bench]:
+    url = await postgres.fresh(await postgres.template("plumbing", plumbing.make))
+    async with plumbing.bench(url) as made:
+        yield made
+    await postgres.drop(url)
+
+
+def test_every_setting_is_tested_here() -> None:
+    text = Path(__file__).read_text()
+    for name in Settings.model_fields:
+        shown = "_database_url" if name.removesuffix("_database_url") in SERVICES else name
+        assert len(re.findall(rf"\b{name}\b|{shown}", text)) >= 1, f"{name} has no test"
+
+
+def test_a_service_with_a_url_of_its_own_takes_no_role_and_else_takes_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for service in SERVICES:
+        monkeypatch.delenv(f"DAYMARK_{service.upper()}_DATABASE_URL", raising=False)
+    monkeypatch.setenv("DAYMARK_DATABASE_URL", "postgresql://admin@db/daymark")
+    monkeypatch.setenv("DAYMARK_INTAKE_DATABASE_URL", "postgresql://intake@db/daymark")
+    settings = Settings()
+    assert settings.database_for("intake") == ("postgresql://intake@db/daymark", None)
+    assert settings.database_for("reviewer") == ("postgresql://admin@db/daymark", "reviewer")
+    assert settings.database_url is not None and "admin" not in repr(settings)
+    with pytest.raises(ValueError, match="DAYMARK_INTAKE_DATABASE_URL"):
+        Settings(database_url=None, intake_database_url=None).database_for("intake")
+
+
+async def test_bus_url_chooses_the_bus() -> None:
+    async with open_bus("kafka://127.0.0.1:1") as kafka, open_bus("postgresql://x@127.0.0.1:1/x") as postgres:
+        assert isinstance(kafka, KafkaBus) and isinstance(postgres, PostgresBus)
+
+
+async def test_pool_size_is_the_pools_size(database: str) -> None:
+    for size in (2, 5):
+        db = Database(database, service="intake", rights={}, pool_size=Settings(pool_size=size).pool_size)
+        assert db.engine.pool.size() == size  # type: ignore[attr-defined]
+        await db.close()
+
+
+async def test_heartbeat_s_is_the_pace_of_the_heart(bench: Bench) -> None:
+    import asyncio
+
+    beats: list[float] = []
+
+    class Beating(Heart):
+        async def beat(self) -> None:
+            beats.append(asyncio.get_running_loop().time())
+
+    heart = Beating(bench.db, None, plumbing.telemetry(), every_s=Settings(heartbeat_s=0.1).heartbeat_s)  # type: ignore[arg-type]
+    task = asyncio.create_task(heart.run())
+    await asyncio.sleep(0.75)
+    task.cancel()
+    assert 3 <= len(beats) <= 8
+
+
+def test_otlp_endpoint_turns_tracing_on() -> None:
+    from shared.telemetry import Telemetry
+
+    for endpoint, on in ((None, False), ("http://127.0.0.1:1", True)):
+        telemetry = Telemetry("intake", version="t", otlp_endpoint=Settings(otlp_endpoint=endpoint).otlp_endpoint)
+        assert telemetry.is_tracing is on
+        telemetry.close(0.5)
+
+
+async def test_sources_are_the_ones_a_policy_can_name() -> None:
+    from services.snapshotter.sources import open_source
+
+    settings = Settings(sources={"main": {"kind": "prometheus", "url": "http://127.0.0.1:1"}})
+    source = open_source("main", settings.sources["main"])
+    await source.close()
+    with pytest.raises(ValueError):
+        open_source("main", {"kind": "crystal ball", "url": "http://127.0.0.1:1"})
+
+
+@pytest.mark.parametrize("secure_cookies", [True, False])
+async def test_secure_cookies_marks_the_session_cookie(postgres: Databases, secure_cookies: bool) -> None:
+    import asyncpg
+    import httpx2
+
+    from services.reviewer.app import build
+    from shared import keys
+    from shared.db.migrations import upgrade
+    from shared.topics import apply
+
+    url = await postgres.fresh(await postgres.template("upgraded", lambda made: upgrade(made, movable=True)))
+    async with open_bus(url) as bus:
+        await apply(bus)
+    admin = await asyncpg.connect(url)
+    link = await keys.create_link(admin, await keys.grant(admin, "olga", name="Olga", roles=["operations"]))
+    await admin.close()
+    app = build(Settings(database_url=url, secure_cookies=secure_cookies))
+    async with app.router.lifespan_context(app):
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://console") as browser:
+            answer = await browser.get("/sign-in", params={"link": link})
+    cookie = answer.headers["set-cookie"].lower()
+    assert ("secure" in cookie) is secure_cookies
+    assert "httponly" in cookie and "samesite=lax" in cookie
+    await postgres.drop(url)
+
+
+@pytest.mark.parametrize(("name", "value"), [("pool_size", "0"), ("heartbeat_s", "-1"), ("sources", "{not json")])
+def test_a_setting_that_makes_no_sense_stops_the_start(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"DAYMARK_{name.upper()}", value)
+    with pytest.raises((ValidationError, ValueError)):
+        Settings()
