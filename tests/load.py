@@ -28,6 +28,7 @@ from deploy.local.telemetry import DemoTelemetry
 from shared.bus import TP
 from shared.contracts import Event, Fact, from_wire
 from shared.db import bootstrap
+from shared.errors import Unavailable
 from shared.settings import SERVICES
 from shared.topics import specs
 from tests.servers.services import Services, production
@@ -192,7 +193,10 @@ class Load:
             assert self.services.all_run(), "a service has ended by itself"
             assert time.monotonic() - began < within_s, f"still under way after {within_s:.0f} s: {left}"
             await asyncio.sleep(0.25)
-            left = await self._left()
+            try:
+                left = await self._left()
+            except Unavailable as error:  # a broker that has just come back
+                left = {str(error): 1}
         return time.monotonic() - began
 
     async def _left(self) -> dict[str, int]:
