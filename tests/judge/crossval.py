@@ -40,6 +40,7 @@ def main():
     if args.again:
         return pooled(out, folds, runs)
     tables, scored = held_out(bench, more, folds)
+    (out / "scored.pkl").write_bytes(pickle.dumps(scored))
     for f, (one, several) in tables.items():
         by_days, slope = limits(scored, bench, lambda e, f=f: folds[e] != f)
         save(out / f"fold{f}.npz", Fitted(one, several, by_days, slope, SERIES))

@@ -20,7 +20,7 @@ from tests.judge.fitted_file import rounded, write_modules
 from tests.judge.rows import build, data_folder, source_of
 
 FAULT_WEIGHTS = (0.12, 0.072, 0.048)
-BUDGET = 0.04  # of the family-wise 0.05, the rest is for the anchor and the early looks
+BUDGET = 0.03  # of the family-wise 0.05: unseen machines alarm more, and the anchor and early looks need a share
 SERIES = 20  # the number of SLIs at which `limits` are stated
 MONOTONE = np.array([n not in FREE for n in NAMES])
 FOLDS = 5
@@ -61,7 +61,7 @@ def train(rows, *, first=70, rounds=140, seed=0, **more):
     x, y, w, g = matrix(rows)
     edges = boost.edges_of(x[:: max(1, len(x) // 30000)], 40)
     how = {"depth": 5, "ridge": 5.0, "features": 0.25, "binned": (edges, boost.digitise(x, edges)), "seed": seed}
-    how |= {"top": min(0.08, 12000 / len(x)), "rest": min(0.12, 18000 / len(x))} | more
+    how |= {"top": min(0.08, 10000 / len(x)), "rest": min(0.12, 14000 / len(x))} | more
     seen = boost.fit(x, y, w, MONOTONE, rounds=first, rate=0.2, **how).score(x)
     fault = np.array([c["kind"].startswith("real") for c in rows])[g]
     at = np.flatnonzero(fault)
@@ -102,7 +102,7 @@ def limits(scored, rows, keep=lambda _: True):
     nulls = {m: [c for c in rows[m] if c["sub"] == "natural_lab" and keep(c["entity"]) and c["id"] in scored[m]]
              for m in scored}  # fmt: skip
     tops = np.array([scored["h7"][c["id"]][0] for c in nulls["h7"]])
-    slope = float(np.clip(np.mean(tops[tops > np.median(tops)] - np.median(tops)), 0.3, 0.9))
+    slope = float(np.clip(np.mean(tops[tops > np.median(tops)] - np.median(tops)), 0.3, 0.5))
 
     def limit(chosen):
         v = np.sort([scored[m][c["id"]][0] - slope * np.log(scored[m][c["id"]][1] / SERIES) for m, c in chosen])

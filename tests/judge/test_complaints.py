@@ -149,6 +149,8 @@ def test_a_late_start_and_a_half_day_are_never_steady():
         ([], [], "no_data"),
         ([1.0], [1.0], "inconclusive"),
         ([1.0], [9.0], "inconclusive"),
+        ([1.0, 2.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 2.0, 2.0], "steady"),
+        ([1.0, 2.0, 3.0, 2.0, 1.0], [901.0, 902.0, 903.0, 902.0, 902.0], "moved"),
         ([np.nan] * 60, [np.nan] * 60, "no_data"),
         ([5.0] * 60, [5.0] * 60, "steady"),
         ([np.inf] * 60, [1.0] * 60, "no_data"),

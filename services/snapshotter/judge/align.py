@@ -24,6 +24,7 @@ class Stack:
     days: Floats  # (D, n, T) earlier days, oldest first, the benchmark among them
     after: Floats  # (n, T)
     exponent: Ints  # (n,) values were multiplied by 2**-exponent: exact, and no scale is special
+    is_full: bool  # every step of every day was read
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,16 @@ class Clock:
             for p in pieces:
                 out[d][:, p.target] = p.values[rows][:, p.source]
         low, high = out.min(), out.max()
-        if not (np.isfinite(low) and np.isfinite(high)):
+        full = bool(np.isfinite(low) and np.isfinite(high)) and not self._silent.any()
+        if not full:
             out[~np.isfinite(out)] = np.nan
         if self._silent.any():
             out[:, :, self._silent] = np.nan
-        size = np.fmax.reduce(np.fmax(np.fmax.reduce(out, axis=2), -np.fmin.reduce(out, axis=2)), axis=0)
+        most, least = (np.maximum, np.minimum) if full else (np.fmax, np.fmin)
+        size = np.fmax.reduce(np.fmax(most.reduce(out, axis=2), -least.reduce(out, axis=2)), axis=0)
         exponent = np.clip(np.frexp(np.where(np.isfinite(size), size, 0.0))[1], -1000, 1000)
         out *= np.ldexp(1.0, -exponent)[:, None]
-        return Stack(out[:-1], out[-1], exponent.astype(np.intp))
+        return Stack(out[:-1], out[-1], exponent.astype(np.intp), full)
 
 
 def _piece(values: np.ndarray, source: Ints, target: Ints) -> _Piece:

@@ -33,6 +33,12 @@ class Read:
     highest: Floats
 
 
+def all_read(lowest: Floats, highest: Floats, exponent: Ints) -> Read:
+    """Where nothing is missing there is nothing to count; (2, n) extremes of benchmark and after window."""
+    ones = np.ones(len(exponent))
+    return Read(ones, ones, ones, np.ldexp(lowest, exponent), np.ldexp(highest, exponent))
+
+
 def count(bench: Floats, after: Floats, expected: Bools, exponent: Ints) -> Read:
     """(n, T) benchmark and after window on one clock."""
     total = max(1, int(expected.sum()))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.snapshotter.judge.order import longest_run, quantile, sorted_with_count
+from services.snapshotter.judge.order import count_of, longest_run, quantile, sorted_with_count
 from services.snapshotter.judge.values import Floats
 
 # Of an hour's steps this share must have been read for the hour to count.
@@ -22,7 +22,7 @@ class Days:
 
     hour_mid: Floats  # (D, N, H) median of the hour
     hour_spread: Floats  # (D, N, H) 90 % - 10 % quantile inside the hour
-    residual: Floats  # (D, N, T) sample minus the median of its hour
+    residual: Floats  # (D, N, T) samples minus the median of their hour, ascending, inf for what was not read
     q: Floats  # (7, D, N) quantiles of the day: 0, 5, 25, 50, 75, 95, 100 %
     r: Floats  # (6, D, N) quantiles of the residual: 0, .5, 3, 97, 99.5, 100 %
     mean: Floats
@@ -49,31 +49,37 @@ def measure(values: Floats, hours: int, keep_residual: bool = True) -> Days:
     mid = np.where(enough, quantile(blocks, got, 0.5), np.nan)
     spread = np.where(enough, quantile(blocks, got, 0.9) - quantile(blocks, got, 0.1), np.nan)
     residual = (values.reshape(d, n, hours, t // hours) - mid[..., None]).reshape(d, n, t)
-    s, count = sorted_with_count(blocks.reshape(d, n, t))
+    s = blocks.reshape(d, n, t)
+    s.sort(axis=-1)  # the hours are sorted already and were read off above
+    count = count_of(s)
     rs, rcount = sorted_with_count(residual)
     step = values[..., 1:] - values[..., :-1]
     np.abs(step, out=step)
-    same, zero = step == 0, values == 0
+    same = step == 0
     gap = s[..., 1:] - s[..., :-1]
-    gap[~(gap > 0)] = np.inf
-    tick = gap.min(axis=-1, initial=np.inf)
+    tick = np.where(gap > 0, gap, np.inf).min(axis=-1, initial=np.inf)
     full = bool(count.size) and int(count.min()) == t  # without gaps plain sums do
     steps = np.asarray(t - 1 if full else (~np.isnan(step)).sum(axis=-1))
     noise = (step.sum(axis=-1) if full else np.nansum(step, axis=-1)) / np.maximum(steps, 1)
     total = values.sum(axis=-1) if full else np.nansum(values, axis=-1)
     least = np.maximum(count, 1)
+    zeros, dead = np.zeros((d, n)), np.zeros((d, n))
+    has_zero = (s[..., 0] <= 0) & ~(s[..., -1] < 0) if t else np.zeros((d, n), bool)
+    if has_zero.any():
+        zero = values[has_zero] == 0
+        zeros[has_zero], dead[has_zero] = zero.sum(axis=-1), longest_run(zero) / t
     return Days(
         hour_mid=mid,
         hour_spread=spread,
-        residual=residual if keep_residual else residual[..., :0],
+        residual=np.where(np.isnan(rs), np.inf, rs) if keep_residual else rs[..., :0],
         q=np.stack([quantile(s, count, x) for x in QUANTILES]),
         r=np.stack([quantile(rs, rcount, x) for x in RESIDUALS]),
         mean=total / least,
         noise=noise,
         read=count / t,
-        zeros=zero.sum(axis=-1) / least,
+        zeros=zeros / least,
         still=(longest_run(same) + 1) / t,
-        dead=longest_run(zero) / t,
+        dead=dead,
         tick=np.where(np.isfinite(tick), tick, 0.0),
     )
 

@@ -13,17 +13,40 @@ from services.snapshotter.judge.values import Bools, Floats, Ints
 def sorted_with_count(a: Floats) -> tuple[Floats, Ints]:
     """Sort along the last axis (NaN go last) and count what was read: shapes (..., T) and (...)."""
     s = np.sort(a, axis=-1)
-    return s, s.shape[-1] - np.isnan(s).sum(axis=-1)
+    return s, count_of(s)
+
+
+def count_of(s: Floats) -> Ints:
+    """How many of each sorted row are not NaN."""
+    if not s.shape[-1] or not np.isnan(s[..., -1]).any():
+        return np.full(s.shape[:-1], s.shape[-1], np.intp)
+    return np.asarray(s.shape[-1] - np.isnan(s).sum(axis=-1))
 
 
 def quantile(s: Floats, count: Ints, q: float) -> Floats:
     """Quantile `q` of sorted rows by linear interpolation (Hyndman and Fan's type 7); NaN for an empty row."""
-    at = q * np.maximum(count - 1, 0)
-    lo = np.floor(at).astype(np.intp)
-    hi = np.minimum(lo + 1, np.maximum(count - 1, 0))
-    x = np.take_along_axis(s, lo[..., None], -1)[..., 0]
-    y = np.take_along_axis(s, hi[..., None], -1)[..., 0]
+    if not s.shape[-1]:
+        return np.full(s.shape[:-1], np.nan)
+    last = np.maximum(count - 1, 0)
+    at = q * last
+    lo = at.astype(np.intp)
+    row = np.arange(count.size).reshape(count.shape) * s.shape[-1]
+    flat = s.reshape(-1)
+    x, y = flat[row + lo], flat[row + np.minimum(lo + 1, last)]
     return np.asarray(x + (at - lo) * (y - x))
+
+
+def over(s: Floats, limit: Floats) -> Ints:
+    """How many of each ascending row (NaN not allowed) are above its limit: a binary search in all rows at once."""
+    rows, width = s.shape
+    flat, row = s.reshape(-1), np.arange(rows) * width
+    lo, hi = np.zeros(rows, np.intp), np.full(rows, width, np.intp)
+    for _ in range(int(width).bit_length()):
+        mid = np.minimum((lo + hi) // 2, width - 1)
+        above = flat[row + mid] > limit
+        hi = np.where(above, mid, hi)
+        lo = np.where(above | (lo >= hi), lo, mid + 1)
+    return np.asarray(width - hi)
 
 
 def median(a: Floats) -> Floats:

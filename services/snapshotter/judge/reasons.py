@@ -206,7 +206,7 @@ def _told(seen: Seen, view: str) -> tuple[float, float, float | None, str]:
         top = seen.x.r[end, :, j]
         edge = np.fmax.reduce(top) if seen.sign > 0 else np.fmin.reduce(top)
         r = seen.y.residual[0, j]
-        out = int(((r > edge) if seen.sign > 0 else (r < edge)).sum())
+        out = int((((r > edge) if seen.sign > 0 else (r < edge)) & np.isfinite(r)).sum())
         was, now = (
             seen.unit(float(seen.x.q[-1 if end else 0, b, j])),
             seen.unit(float(seen.y.q[-1 if end else 0, 0, j])),

@@ -115,7 +115,11 @@ def _measured(clock: Clock, rows: slice) -> tuple[Days, Days, guards.Read, Ints]
         with np.errstate(all="ignore"):
             xs.append(measure(s.days, HOURS, keep_residual=False))
             ys.append(measure(s.after[None], HOURS))
-        counts.append(guards.count(s.days[clock.benchmark], s.after, clock.expected, s.exponent))
+        if s.is_full:
+            low, high = (np.stack([xs[-1].q[k, clock.benchmark], ys[-1].q[k, 0]]) for k in (0, -1))
+            counts.append(guards.all_read(low, high, s.exponent))
+        else:
+            counts.append(guards.count(s.days[clock.benchmark], s.after, clock.expected, s.exponent))
         exponents.append(s.exponent)
     got = guards.Read(*(np.concatenate([getattr(c, f) for c in counts], axis=-1) for f in vars(counts[0])))
     return join(xs), join(ys), got, np.concatenate(exponents)

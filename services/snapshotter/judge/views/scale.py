@@ -36,15 +36,14 @@ def quantile_of(a: Floats, q: float) -> Floats:
 
 
 def ratio(a: Floats, b: Floats) -> Floats:
-    """a / b cut to +-FAR; where b is 0 the sign of a decides. NaN stays."""
-    with np.errstate(all="ignore"):
-        out = np.where(b > 0, a / np.where(b > 0, b, 1.0), np.sign(a) * FAR)
-    return np.clip(out, -FAR, FAR)
+    """a / b cut to +-FAR; where b is 0 the sign of a decides. NaN stays. (Within numpy.errstate.)"""
+    out = np.where(b > 0, a / b, np.sign(a) * FAR)
+    return np.asarray(np.minimum(np.maximum(out, -FAR), FAR))
 
 
 def mirror(d: Days) -> Days:
     """The same days upside down, so that each view needs to know one direction only."""
-    return replace(d, hour_mid=-d.hour_mid, residual=-d.residual, q=-d.q[::-1], r=-d.r[::-1], mean=-d.mean)
+    return replace(d, hour_mid=-d.hour_mid, residual=-d.residual[..., ::-1], q=-d.q[::-1], r=-d.r[::-1], mean=-d.mean)
 
 
 def scale_of(earlier: Days, benchmark: int, after: Days) -> Scale:
@@ -56,7 +55,8 @@ def scale_of(earlier: Days, benchmark: int, after: Days) -> Scale:
     tb, ty = earlier.tick[benchmark], after.tick[0]
     tick = np.maximum(tb, ty)
     steps = [np.abs(np.diff(h, axis=-1)) for h in (earlier.hour_mid[benchmark], after.hour_mid[0])]
-    hop = 0.5 * (quantile_of(steps[0], 0.75) + quantile_of(steps[1], 0.75))
+    # one block alone has no next hour
+    hop = np.nan_to_num(0.5 * (quantile_of(steps[0], 0.75) + quantile_of(steps[1], 0.75)))
     usual = (
         OF_NOISE * noise
         + OF_SPREAD * np.maximum(body, 0.5 * width)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from services.snapshotter.judge.measures import Days
-from services.snapshotter.judge.order import median
+from services.snapshotter.judge.order import median, over
 from services.snapshotter.judge.values import Floats
 from services.snapshotter.judge.views.level import quarters
 from services.snapshotter.judge.views.scale import Scale, quantile_of, ratio
@@ -43,20 +43,21 @@ def tail(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Floa
 
 def bursts(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Floats]:
     """Share of the steps (log10) that stand above what earlier days ever did, by growing margins."""
-    y, rb = after.residual[0], earlier.r[:, benchmark]
+    y, rb = np.ascontiguousarray(after.residual[0]), earlier.r[:, benchmark]
     top = np.fmax.reduce(earlier.r[5], axis=0)
     margin = 0.5 * s.width + 0.05 * s.level + 0.5 * s.tick
 
-    def over(limit: Floats) -> Floats:
-        share: Floats = (y > limit[:, None]).sum(-1) / y.shape[-1]
-        return np.asarray(np.log10(share + 1e-4))
+    unread = over(y, np.full(len(y), np.finfo(float).max))
+
+    def share(limit: Floats) -> Floats:
+        return np.asarray(np.log10((over(y, limit) - unread) / y.shape[-1] + 1e-4))
 
     return {
-        "over": over(top),
-        "over_w": over(top + 1.5 * s.width + s.tick),
-        "over_lev": over(top + 0.1 * s.level + 0.5 * s.noise),
-        "over995": over(rb[4] + margin),
-        "over97": over(rb[3] + margin),
+        "over": share(top),
+        "over_w": share(top + 1.5 * s.width + s.tick),
+        "over_lev": share(top + 0.1 * s.level + 0.5 * s.noise),
+        "over995": share(rb[4] + margin),
+        "over97": share(rb[3] + margin),
     }
 
 
