@@ -226,6 +226,30 @@ def test_a_benchmark_after_the_deploy_is_late_and_never_counts() -> None:
     assert made(story).before.benchmark.state == "late" and "benchmark_late" in codes(made(story))
 
 
+def test_a_benchmark_of_the_author_or_the_deployer_does_not_count_and_the_one_before_it_does() -> None:
+    story = Story()
+    story.product(policy())
+    story.register("CR-1", "epl", None, "One", author="local|olga")
+    story.benchmark("epl", "epl", "SNAP-1", published_by="local|Olga")
+    before = made(story).before.benchmark
+    assert before.state == "missing" and "local|olga, who authored CR-1" in before.sentence
+    assert "benchmark_missing" in codes(made(story))
+    story.benchmark("epl", "epl", "SNAP-2", published_by="local|omar")
+    story.benchmark("CR-1", "epl", "SNAP-3", published_by="local|olga")
+    before = made(story).before.benchmark
+    assert (before.state, before.snapshot_id) == ("counts", "SNAP-2")
+
+
+def test_that_the_deployer_made_the_benchmark_is_shown_when_it_is_heard_and_voids_no_input() -> None:
+    story = in_review()
+    story.review("CR-1", "epl")
+    digest = made(story).before.digest
+    story.deploy("CR-1", "epl", deployer=OPS)
+    stood = made(story).before
+    assert stood.benchmark.state == "missing" and "who deployed CR-1" in stood.benchmark.sentence
+    assert stood.digest == digest
+
+
 def test_debt_counts_until_it_is_proven_and_only_from_before_the_freeze() -> None:
     story = in_review()
     opened = story.now

@@ -269,9 +269,12 @@ def _before(facts: Facts, everything: Facts, cr_id: str, product_id: str, attemp
     policy = newest.data.policy if newest is not None else None
     version = newest.data.version if newest is not None else None
     suites = evidence.suites(facts, cr, policy, moment)
-    benchmark = evidence.benchmark(facts, everything, cr_id, product_id, policy, moment)
+    # Whoever deploys is heard by the deploy: that is shown, and what input and go were bound to before it stands.
+    seen, benchmark = (
+        evidence.benchmark(facts, everything, hands, cr_id, product_id, policy, moment)
+        for hands in (evidence.own_hands(facts, before=attempt), evidence.own_hands(everything))
+    )
     debt = evidence.debt(facts, cr.release_id if cr is not None else None)
-    counts = benchmark.state != "late" and benchmark.snapshot_id is not None
     digest, parts = digests(
         {
             "attempt": attempt,
@@ -284,7 +287,7 @@ def _before(facts: Facts, everything: Facts, cr_id: str, product_id: str, attemp
                 [fact.data.how, fact.data.reviewer, fact.data.reviewed_at, fact.data.cr_revision]
                 for fact in facts.of(CodeReviewRecorded)
             ],
-            "benchmark": [benchmark.snapshot_id, benchmark.content_hash] if counts else None,
+            "benchmark": [seen.snapshot_id, seen.content_hash] if seen.state in ("counts", "stale") else None,
             "debt": [[case.case_id, case.state, case.counts] for case in debt],
             "policy": version,
         }

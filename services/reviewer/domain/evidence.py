@@ -5,14 +5,19 @@ Required, fresh, complete: what did not run, ran too long ago or lost tests is *
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 from services.reviewer.domain.known import Facts, Known
+from shared.access import person
 from shared.contracts import (
     BenchmarkPublished,
     CodeReviewRecorded,
+    CRChanged,
+    CRDeployed,
+    CRRegistered,
     CRState,
     IncidentOpened,
     MissingSLI,
@@ -202,19 +207,50 @@ def code_review(facts: Facts, policy: Policy | None) -> CodeReview:
 # -- the benchmark ----------------------------------------------------------------------------------------------------
 
 
+def own_hands(facts: Facts, *, before: int | None = None) -> dict[str, str]:
+    """Who authored (at any revision) or deployed the change, and which: their benchmarks of it do not count.
+
+    `before`: a deployment; it and later ones are left out.
+    """
+    deploys = [fact.data for fact in facts.of(CRDeployed) if before is None or fact.data.deployment < before]
+    found = {person(deploy.deployer): "deployed" for deploy in deploys}
+    said = (*facts.of(CRRegistered), *facts.of(CRChanged))
+    return found | {person(fact.data.author): "authored" for fact in said}
+
+
 def benchmark(
-    facts: Facts, later: Facts, cr_id: str, product_id: str, policy: Policy | None, moment: datetime
+    facts: Facts,
+    later: Facts,
+    hands: Mapping[str, str],
+    cr_id: str,
+    product_id: str,
+    policy: Policy | None,
+    moment: datetime,
 ) -> Benchmark:
-    """The latest benchmark published for the CR or its product before `moment`. `later`: everything known by now."""
+    """The latest benchmark published for the CR or its product before `moment`. `later`: everything known by now.
+
+    One published by any of `hands` is passed over, as the snapshotter passes over it: operations never act on what they
+    made or deployed.
+    """
     ours = (cr_id, product_id)
 
-    def latest(among: Facts) -> Known[BenchmarkPublished] | None:
-        found = [fact for fact in among.of(BenchmarkPublished) if fact.data.subject in ours]
-        return max(found, key=lambda fact: (fact.data.published_at, fact.aggregate, fact.sequence), default=None)
+    def latest(among: Iterable[Known[BenchmarkPublished]]) -> Known[BenchmarkPublished] | None:
+        return max(among, key=lambda fact: (fact.data.published_at, fact.aggregate, fact.sequence), default=None)
 
-    before = latest(Facts(fact for fact in facts.of(BenchmarkPublished) if fact.data.published_at <= moment))
+    known = [fact for fact in later.of(BenchmarkPublished) if fact.data.subject in ours]
+    others = [fact for fact in known if person(fact.data.published_by) not in hands]
+    said = {fact.event_id for fact in facts.of(BenchmarkPublished) if fact.data.published_at <= moment}
+    before = latest(fact for fact in others if fact.event_id in said)
     if before is None:
-        after = latest(later)
+        after, own = latest(others), latest(known)
+        if after is None and own is not None:
+            who = person(own.data.published_by)
+            return _of(
+                own.data,
+                policy,
+                "missing",
+                f"{own.data.snapshot_id} was published by {who}, who {hands[who]} {cr_id}: it does not count.",
+            )
         if after is None:
             return Benchmark("missing", "No benchmark was published for this change or its product.")
         return _of(
