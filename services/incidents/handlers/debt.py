@@ -82,8 +82,7 @@ async def list_incidents(
         assert tx.caller is not None
         at: tuple[Any, str] | None = None
         if after is not None:
-            opened, last = from_cursor(after, str, str)
-            at = (datetime.fromisoformat(opened), last)
+            at = _place(after)
         found = await store.list_incidents(
             tx, products=tx.caller.products(), product=product, cr=cr, is_open=is_open, after=at, limit=limit + 1
         )
@@ -92,6 +91,18 @@ async def list_incidents(
         more = cursor(page[-1].opened_at.isoformat(), page[-1].id) if len(found) > limit else None
         items = [incident_view(one, [case for case in cases if case.incident_id == one.id]) for one in page]
         return IncidentPage(items=items, next=more)
+
+
+def _place(after: str) -> tuple[datetime, str]:
+    """Where the page before ended. Raises Invalid for a cursor that is none of ours, however it is made up."""
+    opened, last = from_cursor(after, str, str)
+    try:
+        at = datetime.fromisoformat(opened)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise Invalid("The cursor is none of ours.", fields=[{"path": "query.cursor", "message": "is none of ours"}])
+    return at, last
 
 
 async def list_cases(
