@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +96,7 @@ class Consumer:
                 _log.info("another member took over; joining again")
             except (TooManyFailures, PositionLost) as error:
                 # Heartbeats are kept a day and are not facts: away for longer, we begin again with what there is.
-                if isinstance(error, PositionLost) and await self._forget_watched():
+                if isinstance(error, PositionLost) and await self._forget_watched(error.lost):
                     continue
                 self.stopped = str(error)
                 _log.error("consumer stopped", reason=str(error))
@@ -129,8 +129,10 @@ class Consumer:
             raise translated(error) from error
         return {TP(row["topic"], row["partition"]): Claim(row["next_offset"], row["generation"]) for row in rows}
 
-    async def _forget_watched(self) -> bool:
-        """Start the topics that are not facts from the beginning; False when there was nothing to forget."""
+    async def _forget_watched(self, lost: Collection[TP]) -> bool:
+        """Start the topics that are not facts from the beginning; False when a fact's was lost, or nothing is left to forget."""
+        if not lost or any(tp.topic not in self._watch for tp in lost):
+            return False
         async with self._db.connection() as (_, raw):
             forgotten = await raw.execute(
                 "UPDATE positions SET next_offset = NULL WHERE topic = ANY($1::text[]) AND next_offset IS NOT NULL",
@@ -320,11 +322,13 @@ class Consumer:
         tx.post(f"daymark.dead.{self._db.service}", key, record.value or b"", headers, f"{self._db.service}:{place}")
 
     async def _limit(self, tx: Tx, table: str, limit: int) -> None:
-        counted = {"parked": "DISTINCT (topic, key)", "dead": "*"}[table]
-        moment = {"parked": "parked_at", "dead": "at"}[table]
+        # Of keys, those that began to park: one that has stood here for days says nothing new when it gets a letter more.
+        since = {
+            "parked": "SELECT min(parked_at) AS at FROM parked GROUP BY topic, key",
+            "dead": "SELECT at FROM dead",
+        }[table]
         found = await tx.raw.fetchval(
-            f"SELECT count({counted}) FROM {table} WHERE {moment} > $1::timestamptz - interval '{_LIMIT_WINDOW}'",
-            tx.now,
+            f"SELECT count(*) FROM ({since}) s WHERE at > $1::timestamptz - interval '{_LIMIT_WINDOW}'", tx.now
         )
         if found > limit:
             raise TooManyFailures(f"more than {limit} {table} within {_LIMIT_WINDOW}: a person must look")

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from os import getpid
 
+import asyncpg
 import orjson
 import structlog
 from pydantic import ValidationError
@@ -27,14 +28,13 @@ _log = structlog.get_logger(__name__)
 _KEPT = 60  #: heartbeats per service: minutes of lag at the usual pace
 
 # A transaction that began earlier may still write an earlier time, so the oldest open one bounds what is surely said.
-_SPOKEN_UNTIL = """
+_OPEN_SINCE = """
 SELECT least(
     daymark_now(),
-    (SELECT min(created_at) FROM outbox WHERE sent_at IS NULL),
     (SELECT min(xact_start) + (daymark_now() - daymark_tick()) FROM pg_stat_activity
-      WHERE application_name = $1 AND datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle')
-) - interval '1 microsecond'
+      WHERE application_name = $1 AND datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'))
 """
+_UNSENT_SINCE = "SELECT min(created_at) FROM outbox WHERE sent_at IS NULL"
 _GAUGES = """
 SELECT (SELECT count(*) FROM outbox WHERE sent_at IS NULL) AS unsent,
        (SELECT coalesce(extract(epoch FROM daymark_now() - min(created_at)), 0)::float8
@@ -74,7 +74,7 @@ class Heart:
     async def beat(self) -> None:
         """One beat. The numbers are set first: they matter most when the bus is away."""
         async with self._db.connection() as (_, raw):
-            until: datetime = await raw.fetchval(_SPOKEN_UNTIL, f"daymark-{self._db.service}")
+            until = await spoken_until(raw, self._db.service)
             gauges = await raw.fetchrow(_GAUGES)
             positions = await raw.fetch("SELECT topic, partition, next_offset FROM positions")
         for name, value in (
@@ -107,6 +107,17 @@ class Heart:
         publisher, self._publisher = self._publisher, None
         if publisher is not None:
             await publisher.abandon()
+
+
+async def spoken_until(raw: asyncpg.Connection, service: str) -> datetime:
+    """The database time before which nothing of this service is unsent. `raw` is in no transaction.
+
+    Two statements, in this order. In one, the outbox is seen as it was when the statement began and the transactions as
+    they are a moment later: one that commits between the two would be in neither, and its letter be said to be sent.
+    """
+    open_since: datetime = await raw.fetchval(_OPEN_SINCE, f"daymark-{service}")
+    unsent_since: datetime | None = await raw.fetchval(_UNSENT_SINCE)
+    return min(open_since, unsent_since or open_since) - timedelta(microseconds=1)
 
 
 async def on_heartbeat(tx: Tx, record: Record) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import asyncpg
 
-from shared.access import ROLES, hashed, new_key
+from shared.access import ROLES, hashed, new_key, person
 from shared.errors import Invalid, NotFound
 
 _LINK_MINUTES = 60
@@ -22,15 +22,21 @@ async def grant(
     product: str = "*",
     issuer: str = "local",
 ) -> int:
-    """Make the principal (issuer, subject) where it is new, with these roles on `product`; its row's id."""
+    """Make the principal (issuer, subject) where it is new, with these roles on `product`; its row's id.
+
+    Kept in the spelling in which payloads name persons, so that who acts and who is named as author compare equal.
+    """
     wanted = list(roles)
+    issuer, _, subject = person(f"{issuer}|{subject}").partition("|")
+    if not issuer.strip() or not subject.strip():
+        raise Invalid("A principal has an issuer and a subject.")
     if unknown := sorted(set(wanted) - set(ROLES)):
         raise Invalid(f"There is no role {', '.join(unknown)}; roles are {', '.join(ROLES)}.")
     principal: int = await admin.fetchval(
         "INSERT INTO access.principals (issuer, subject, name) VALUES ($1, $2, $3)"
         " ON CONFLICT (issuer, subject) DO UPDATE SET name = excluded.name RETURNING id",
         issuer,
-        subject.casefold(),
+        subject,
         name,
     )
     await admin.executemany(

@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from shared.bus import Bus, Letter, Publisher, SendUnknown
+from shared.bus import MAX_RECORD_BYTES, Bus, Letter, Publisher, SendUnknown
 from shared.bus.kept import given_back
 from shared.clock import monotonic_s
 from shared.db import Database
@@ -108,4 +108,14 @@ class Relay:
 
 
 def _letter(row: Any) -> Letter:
-    return Letter(row["topic"], row["key"], row["value"], given_back(row["headers"]))
+    """The letter in a row. Of a dead one that the bus would not take, only where it lay: its bytes are in the table `dead`.
+
+    Facts are measured where they are said. A foreign record is as large as its writer's broker allowed, and one that is
+    refused here would hold up whatever else this service has to say.
+    """
+    key, value, headers = row["key"], row["value"], given_back(row["headers"])
+    size = len(key.encode()) + len(value) + sum(len(name.encode()) + len(said) for name, said in headers)
+    if size > MAX_RECORD_BYTES:
+        headers = tuple((name, said[:1000]) for name, said in headers if name.startswith("kafka_dlt-"))
+        return Letter(row["topic"], key[:1000], b"", (*headers, ("daymark-cut", str(size).encode())))
+    return Letter(row["topic"], key, value, headers)

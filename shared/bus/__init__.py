@@ -108,6 +108,10 @@ class BusBroken(Exception):
 class PositionLost(Exception):
     """The position in the hearer's database is outside what the bus still keeps: a person must decide."""
 
+    def __init__(self, said: str, lost: Iterable[TP] = ()) -> None:
+        super().__init__(said)
+        self.lost = frozenset(lost)
+
 
 class Publisher(Protocol):
     async def publish(self, letters: Sequence[Letter]) -> None:

@@ -179,7 +179,7 @@ class Member:
         except OffsetOutOfRangeError as error:
             lost = {TP(*tp): offset for tp, offset in error.args[0].items() if TP(*tp) in mine.generations}
             if lost:
-                raise PositionLost(f"positions outside what is kept: {lost}") from error
+                raise PositionLost(f"positions outside what is kept: {lost}", lost) from error
             return []
         except KafkaError as error:
             raise Unavailable(f"Kafka does not serve {self._group}: {error}") from error

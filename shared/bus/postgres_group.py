@@ -249,7 +249,7 @@ class Member:
             offset, generation = claims[tp]
             position = first if offset is None else offset
             if not first <= position <= following:
-                raise PositionLost(f"{tp}: position {position} is outside what is kept, {first} to {following}")
+                raise PositionLost(f"{tp}: {position} is outside what is kept, {first} to {following}", {tp})
             self._positions[tp], self._generations[tp] = position, generation
         self._heard = None
 
@@ -264,7 +264,7 @@ class Member:
             if (position := self._positions.get(tp)) is None or position == following:
                 continue
             if not first <= position <= following:
-                raise PositionLost(f"{tp}: position {position} is outside what is kept, {first} to {following}")
+                raise PositionLost(f"{tp}: {position} is outside what is kept, {first} to {following}", {tp})
             behind[tp.topic].append(tp)
         records: list[Record] = []
         self._turn += 1

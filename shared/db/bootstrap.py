@@ -77,22 +77,24 @@ CREATE TABLE IF NOT EXISTS access.signing_keys (
     revoked_at timestamptz
 );
 -- A one-time link becomes a session: one statement, so that two browsers cannot both have it.
+-- pg_temp stands last in the path, or PostgreSQL would look there first: a caller's temporary table `keys`, with a
+-- trigger of the caller's own, would then run as the admin.
 CREATE OR REPLACE FUNCTION access.sign_in(link bytea, session bytea, session_id text) RETURNS boolean
-LANGUAGE sql SECURITY DEFINER SET search_path = access, public AS $$
+LANGUAGE sql SECURITY DEFINER SET search_path = access, public, pg_temp AS $$
     WITH used AS (
-        UPDATE keys SET revoked_at = daymark_now()
+        UPDATE access.keys SET revoked_at = daymark_now()
         WHERE hash = link AND kind = 'link' AND revoked_at IS NULL AND expires_at > daymark_now()
         RETURNING principal_id
     ), made AS (
-        INSERT INTO keys (hash, id, kind, principal_id, made_at, expires_at)
+        INSERT INTO access.keys (hash, id, kind, principal_id, made_at, expires_at)
         SELECT session, session_id, 'session', principal_id, daymark_now(), daymark_now() + interval '12 hours' FROM used
         RETURNING 1
     )
     SELECT EXISTS (SELECT 1 FROM made)
 $$;
 CREATE OR REPLACE FUNCTION access.sign_out(session bytea) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = access, public AS $$
-    UPDATE keys SET revoked_at = daymark_now() WHERE hash = session AND kind = 'session' AND revoked_at IS NULL
+LANGUAGE sql SECURITY DEFINER SET search_path = access, public, pg_temp AS $$
+    UPDATE access.keys SET revoked_at = daymark_now() WHERE hash = session AND kind = 'session' AND revoked_at IS NULL
 $$;
 REVOKE ALL ON FUNCTION access.sign_in(bytea, bytea, text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION access.sign_out(bytea) FROM PUBLIC;

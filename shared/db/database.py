@@ -112,7 +112,7 @@ class Database:
                     if isinstance(by, Call) and not tx._audits:
                         raise RuntimeError("a command left nothing on the record")
                     await tx.flush()
-                    await raw.execute("COMMIT")
+                    await _commit(raw)
                 except Forbidden as refusal:
                     await raw.execute("ROLLBACK")
                     await self._record_refusal(raw, tx, refusal)
@@ -146,7 +146,7 @@ class Database:
                 try:
                     yield tx
                     await tx.flush()
-                    await raw.execute("COMMIT")
+                    await _commit(raw)
                 except Forbidden as refusal:  # a signed command that came by the bus
                     await raw.execute("ROLLBACK")
                     await self._record_refusal(raw, tx, refusal)
@@ -172,6 +172,9 @@ class Database:
                 if raw.is_in_transaction():
                     try:
                         await _through(raw.execute("ROLLBACK", timeout=3))
+                    except Exception:
+                        # The server rolls back by itself. Raised, this would stand in place of our own cancellation.
+                        await conn.invalidate()
                     except BaseException:
                         await conn.invalidate()
                         raise
@@ -255,6 +258,21 @@ class Database:
             tx.cause,
             refusal.detail,
         )
+
+
+async def _commit(raw: asyncpg.Connection) -> None:
+    """Commit, and be sure of it. Raises Unavailable when nobody can say whether it was done."""
+    try:
+        done = await raw.execute("COMMIT")
+    except Exception as error:
+        if isinstance(translated(error), Unavailable):
+            raise Unavailable(
+                "The database did not say whether it was done; look, or ask again with the same Idempotency-Key.",
+                retry_after_s=2,
+            ) from error
+        raise
+    if done != "COMMIT":  # PostgreSQL answers ROLLBACK, and no error, where a statement failed and somebody went on
+        raise RuntimeError(f"the transaction had failed before its end: {done}")
 
 
 async def _through(work: Coroutine[Any, Any, Any]) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from shared.agenda import Worker
-from shared.bus import TP, Batch, Bus, Claim, Letter, Record, TopicSpec, open_bus
+from shared.bus import MAX_RECORD_BYTES, TP, Batch, Bus, Claim, Letter, Record, TopicSpec, open_bus
 from shared.consumer import Consumer, Fenced, TooManyFailures
 from shared.contracts import CRWithdrawn, Event, to_wire
 from shared.db import Tx, bootstrap
@@ -210,6 +210,59 @@ async def test_too_many_parked_keys_stop_the_consumer(bench: Bench, bus: Bus) ->
     with pytest.raises(TooManyFailures):
         await hearer.hear(*(record(event(f"CR-{n}", 1), n) for n in range(40)))
     assert await bench.count("parked") == 20
+
+
+async def test_keys_parked_long_ago_may_get_a_letter_more_without_stopping_us(bench: Bench, bus: Bus) -> None:
+    hearer = Hearer(bench, bus)
+    hearer.waiting = {f"CR-{n}" for n in range(22)}
+    await hearer.hear(*(record(event(f"CR-{n}", 1), n) for n in range(20)))
+    await bench.admin.execute("UPDATE intake.parked SET parked_at = parked_at - interval '1 hour'")
+    await hearer.hear(*(record(event(f"CR-{n}", 2), 20 + n) for n in range(22)))
+    assert await bench.count("parked") == 42
+
+
+async def test_a_lost_position_of_a_fact_stops_though_heartbeats_could_begin_again(bench: Bench, bus: Bus) -> None:
+    async def passed(tx: Tx, said: Record) -> None: ...
+
+    hearer = Hearer(bench, bus)
+    consumer = Consumer(
+        bench.db, bus, plumbing.telemetry(), on={CRWithdrawn: hearer.step}, raw={}, watch={"daymark.inbound": passed}
+    )
+    await consumer.claim({TP(TOPIC, 0), TP("daymark.inbound", 0)})
+    await bench.admin.execute("UPDATE intake.positions SET next_offset = CASE topic WHEN $1 THEN 99 ELSE 0 END", TOPIC)
+    await asyncio.wait_for(consumer.run(), 20)
+    assert TOPIC in (consumer.stopped or "")
+
+
+async def test_a_dead_letter_too_large_for_the_bus_holds_up_no_other(bench: Bench, bus: Bus) -> None:
+    huge = b"\xff" * (MAX_RECORD_BYTES + 1)
+    await Hearer(bench, bus).hear(Record(TOPIC, 0, 7, b"k", huge, (("a", b"b"),)))
+    async with bench.db.house() as tx:
+        tx.emit(event("CR-1", 1).data, sequence=1)
+    relay = Relay(bench.db, bus, plumbing.telemetry())
+    assert await relay.send_some() == 2
+    await relay.let_go()
+    assert await bench.admin.fetchval("SELECT value FROM intake.dead") == huge
+    async with asyncio.timeout(20):
+        said = await _all(bus, "daymark.dead.intake", 1)
+    headers = dict(said[0].headers)
+    assert said[0].value == b""
+    assert headers["kafka_dlt-original-offset"] == b"7"
+    assert int(headers["daymark-cut"]) > MAX_RECORD_BYTES
+
+
+async def _all(bus: Bus, topic: str, count: int) -> list[Record]:
+    """What lies on a topic, once it is `count` records."""
+
+    async def from_the_start(tps: set[TP]) -> dict[TP, Claim]:
+        return {tp: Claim(None, 1) for tp in tps}
+
+    subscription = await bus.subscribe("looking", [topic], from_the_start)
+    found: list[Record] = []
+    while len(found) < count:
+        found += (await subscription.batch(max_records=100, wait_s=1)).records
+    await subscription.abandon()
+    return found
 
 
 async def test_letters_travel_from_outbox_to_step_in_order_and_once(bench: Bench, bus: Bus) -> None:

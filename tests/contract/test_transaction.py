@@ -1,14 +1,15 @@
 """What one transaction promises, on a real server."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 
 import asyncpg
 import pytest
 
-from shared import errors, keys
-from shared.access import Call, hashed
+from shared import errors, freshness, keys
+from shared.access import Call, hashed, person
 from shared.agenda import Worker
 from shared.answers import Repeated
 from shared.contracts import CRWithdrawn
@@ -252,3 +253,82 @@ async def test_a_cancelled_command_gives_its_connection_back_clean(bench: Bench)
     )
     assert open_ones == 0
     assert await bench.count("things") == await bench.count("audit")
+
+
+async def test_a_transaction_that_had_failed_is_not_taken_for_a_commit(bench: Bench) -> None:
+    with pytest.raises(RuntimeError, match="had failed"):
+        async with bench.db.house() as tx:
+            await tx.execute(things.insert().values(id="a", n=1))
+            with suppress(asyncpg.DivisionByZeroError):  # a step that goes on after an error of the database
+                await tx.raw.execute("SELECT 1 / 0")
+    assert await bench.count("things") == 0
+
+
+async def test_who_is_cancelled_while_the_connection_is_dead_is_cancelled(bench: Bench) -> None:
+    is_dead = asyncio.Event()
+
+    async def work() -> None:
+        async with bench.db.connection() as (_, raw):
+            await raw.execute("BEGIN")
+            await bench.admin.execute("SELECT pg_terminate_backend($1)", raw.get_server_pid())
+            while not raw.is_closed():
+                await asyncio.sleep(0.01)
+            is_dead.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(work())
+    await is_dead.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await bench.db.ping()
+
+
+async def test_no_table_of_the_callers_stands_in_for_the_keys_at_sign_in(bench: Bench) -> None:
+    reviewer = await asyncpg.connect(bench.url)
+    try:
+        await reviewer.execute("SET ROLE reviewer")
+        await reviewer.execute("""
+            CREATE TEMP TABLE keys (hash bytea, id text, kind text, principal_id bigint, scopes text[],
+                made_at timestamptz, expires_at timestamptz, revoked_at timestamptz);
+            INSERT INTO keys VALUES ('link', 'mine', 'link', 1, NULL, now(), now() + interval '1 day', NULL);
+            CREATE FUNCTION pg_temp.rise() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN UPDATE access.principals SET name = current_user; RETURN NEW; END $$;
+            CREATE TRIGGER rise BEFORE UPDATE ON keys FOR EACH ROW EXECUTE FUNCTION pg_temp.rise()""")
+        assert not await reviewer.fetchval("SELECT access.sign_in('link', 'session', 'session_1')")
+    finally:
+        await reviewer.close()
+    assert await bench.admin.fetchval("SELECT name FROM access.principals") == "Erin"
+
+
+async def test_a_principal_is_kept_in_the_spelling_in_which_persons_are_named(bench: Bench) -> None:
+    for issuer, subject in (("GitHub", "Mona"), (" github", "MONA "), ("github", "\uff2d\uff4f\uff4e\uff41")):
+        made = await keys.grant(bench.admin, subject, name="Mona", roles=["engineer"], issuer=issuer)
+        row = await bench.admin.fetchrow("SELECT issuer, subject FROM access.principals WHERE id = $1", made)
+        assert f"{row['issuer']}|{row['subject']}" == "github|mona" == person(f"{issuer}|{subject}")
+    assert await bench.admin.fetchval("SELECT count(*) FROM access.principals WHERE name = 'Mona'") == 1
+    with pytest.raises(errors.Invalid):
+        await keys.grant(bench.admin, " ", name="Nobody", roles=["engineer"])
+
+
+class _Between:
+    """A connection after whose first question something happens."""
+
+    def __init__(self, raw: asyncpg.Connection, then: Callable[[], Awaitable[None]]) -> None:
+        self._raw, self._then = raw, then
+
+    async def fetchval(self, *asked: object) -> object:
+        found = await self._raw.fetchval(*asked)
+        await self._then()
+        return found
+
+
+async def test_a_letter_committed_while_we_look_is_not_said_to_be_sent(bench: Bench) -> None:
+    await bench.admin.execute("SET search_path = intake, public")
+    async with AsyncExitStack() as writing:
+        tx = await writing.enter_async_context(bench.db.house())
+        tx.emit(fact(tx), sequence=1)
+        until = await freshness.spoken_until(_Between(bench.admin, writing.aclose), "intake")
+    assert await bench.count("outbox") == 1
+    assert until < tx.now
+    assert await freshness.spoken_until(bench.admin, "intake") < tx.now
