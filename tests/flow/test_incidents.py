@@ -416,7 +416,7 @@ async def test_a_case_is_proven_by_red_on_one_commit_and_green_on_another_and_by
 
 async def test_a_report_that_contradicts_itself_or_is_another_products_proves_nothing(house: House) -> None:
     await house.moved()
-    await house.say(TestsMarked(house, "CASE-1", "failed", "bad", outcome="inconsistent"))
+    await house.say(TestsMarked(house, "CASE-1", "failed", "bad").model_copy(update={"outcome": "inconsistent"}))
     await house.say(TestsMarked(house, "CASE-1", "failed", "bad", product_id="scp"))
     await house.say(TestsMarked(house, "CASE-999", "failed", "bad"))
     assert await house.hearer.said(RegressionCaseRed) == []

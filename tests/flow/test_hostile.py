@@ -1,0 +1,172 @@
+"""What strangers send to the reviewer's doors, to the console, and onto the bus of all four services.
+
+Intake's, the snapshotter's and incidents' own doors have their sets in their own files. Here as there: never a 5xx, and
+every table of every service but audit, inbox and dead letters is afterwards what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from shared.bus import Letter, open_bus
+from shared.contracts import CRDeployed, CRWithdrawn, Event, to_wire
+from tests.flow.world import Change, World, begun
+from tests.servers.postgres import Databases
+
+DIGEST = "0" * 64
+
+
+@pytest.fixture(scope="module")
+async def known(postgres: Databases) -> AsyncIterator[tuple[World, Change]]:
+    """One world with one change, which nothing here may change."""
+    async with begun(postgres) as world:
+        cr = await world.register()
+        await world.known(cr)
+        await world.quiet()
+        yield world, cr
+
+
+REVIEW = {"cr_id": "CR-1", "digest": DIGEST, "verdict": "ready"}
+GO = {"decision": "go", "reason": "x", "digest": DIGEST}
+R, C = "/reviewer/v1", "/reviewer/v1/change-requests/CR-1"
+
+DOORS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
+    "no body": ("olga", "POST", f"{R}/reviews", {"content": b""}),
+    "no JSON": ("olga", "POST", f"{R}/reviews", {"content": b"{"}),
+    "an array": ("olga", "POST", f"{R}/reviews", {"content": b"[]"}),
+    "not UTF-8": ("olga", "POST", f"{R}/reviews", {"content": b'{"cr_id":"\xff"}'}),
+    "NUL": ("olga", "POST", f"{R}/reviews", {"json": {**REVIEW, "comment": "a\0b"}}),
+    "a lone surrogate": ("olga", "POST", f"{R}/reviews", {"content": b'{"cr_id":"CR-1","comment":"\\udfff"}'}),
+    "NaN": ("olga", "POST", f"{R}/reviews", {"content": b'{"cr_id": NaN}'}),
+    "a key twice": ("olga", "POST", f"{R}/reviews", {"content": b'{"cr_id":"CR-1","cr_id":"CR-2"}'}),
+    "absurd depth": ("olga", "POST", f"{R}/reviews", {"content": b'{"items":' + b"[" * 3000 + b"]" * 3000 + b"}"}),
+    "over the limit": ("olga", "POST", f"{R}/reviews", {"content": b'{"comment":"' + b"x" * 2_000_000 + b'"}'}),
+    "a digest of nothing": ("olga", "POST", f"{R}/reviews", {"json": {**REVIEW, "digest": ""}}),
+    "a digest of words": ("olga", "POST", f"{R}/reviews", {"json": {**REVIEW, "digest": "x" * 64}}),
+    "another dossier's digest": ("olga", "POST", f"{R}/reviews", {"json": REVIEW}),
+    "an unknown verdict": ("olga", "POST", f"{R}/reviews", {"json": {**REVIEW, "verdict": "verified"}}),
+    "a verdict for somebody else": ("olga", "POST", f"{R}/reviews", {"json": {**REVIEW, "by": "local|omar"}}),
+    "items without end": ("olga", "POST", f"{R}/reviews", {"json": {**REVIEW, "items": [{"text": "x"}] * 51}}),
+    "an item of nothing": ("olga", "POST", f"{R}/reviews", {"json": {**REVIEW, "items": [{"text": " "}]}}),
+    "an unknown change": ("olga", "POST", f"{R}/reviews", {"json": {**REVIEW, "cr_id": "CR-999"}}),
+    "a change by SQL": ("olga", "POST", f"{R}/reviews", {"json": {**REVIEW, "cr_id": "CR-1' OR '1'='1"}}),
+    "input by the PTASK engineer": ("pia", "POST", f"{R}/reviews", {"json": REVIEW}),
+    "input by a program": ("pipeline", "POST", f"{R}/reviews", {"json": REVIEW}),
+    "go by operations": ("olga", "POST", f"{C}/go", {"json": GO}),
+    "go by another PTASK engineer": ("paul", "POST", f"{C}/go", {"json": GO}),
+    "go on another dossier": ("pia", "POST", f"{C}/go", {"json": GO}),
+    "go or no go": ("pia", "POST", f"{C}/go", {"json": {**GO, "decision": ["go", "no_go"]}}),
+    "a stage by hand": ("pia", "PATCH", C, {"json": {"stage": "verified"}}),
+    "verified by hand": ("pia", "POST", f"{C}/verified", {"json": {}}),
+    "an answer to nothing": ("pia", "POST", f"{C}/acknowledge", {"json": {"answers": [{"item_id": "x", "answer": "y"}]}}),
+    "a dossier with NUL": ("ada", "GET", f"{R}/change-requests/CR-%00/dossier", {}),
+    "a dossier of no UTF-8": ("ada", "GET", f"{R}/change-requests/%ff/dossier", {}),
+    "a dossier that is none": ("ada", "GET", f"{R}/change-requests/CR-99999999999999999999999/dossier", {}),
+    "a gate for nobody": ("pipeline", "GET", f"{R}/gate/CR-999", {}),
+    "a gate by path": ("pipeline", "GET", f"{R}/gate/..%2F..%2Fetc", {}),
+    "a gate that waits for NUL": ("pipeline", "GET", f"{R}/gate/CR-1?heard=%00", {}),
+    "a gate that is told": ("pipeline", "POST", f"{R}/gate/CR-1", {"json": {"go": True}}),
+    "a release that is none": ("ada", "GET", f"{R}/releases/%27%20OR%201", {}),
+    "a page with NUL": ("ada", "GET", "/change-requests/CR-%00", {}),
+    "a page that is none": ("ada", "GET", "/change-requests/CR-999", {}),
+    "a page of markup": ("ada", "GET", "/releases/%3Cscript%3Ealert(1)%3C%2Fscript%3E", {}),
+    "a file above the static ones": ("ada", "GET", "/static/..%2f..%2f..%2fetc%2fpasswd", {}),
+    "a static file with NUL": ("ada", "GET", "/static/a%00.css", {}),
+    "a service that is none": ("ada", "GET", "/nobody/v1/things", {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", DOORS)
+async def test_what_is_no_request_is_refused_and_changes_nothing(known: tuple[World, Change], what: str) -> None:
+    world, _ = known
+    who, method, path, how = DOORS[what]
+    before = await world.tables()
+    headers = {"Content-Type": "application/json"} if "content" in how else {}
+    more = {"content": how["content"]} if "content" in how else {}
+    answer = await world.ask(who, method, path, how.get("json"), headers=headers, **more)
+    assert 400 <= answer.status_code < 500, (answer.status_code, answer.text[:300])
+    assert "<script>" not in answer.text and "Traceback" not in answer.text
+    assert await world.tables() == before
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/releases/x", "/change-requests/CR-1", "/reviewer/v1/releases", "/reviewer/v1/gate/CR-1"]
+)
+async def test_without_a_key_nothing_is_shown(known: tuple[World, Change], path: str) -> None:
+    world, cr = known
+    answer = await world.ask(None, "GET", path)
+    assert answer.status_code in (303, 401) and cr.id not in answer.text.replace(path, "")
+    answer = await world.ask(None, "GET", path, headers={"Authorization": "Bearer dmk_" + "x" * 200})
+    assert answer.status_code in (303, 401)
+
+
+def _event(
+    sequence: int = 1, source: str = "daymark/intake", key: str = "CR-1"
+) -> tuple[bytes, list[tuple[str, bytes]]]:
+    from datetime import UTC, datetime
+
+    at = datetime(2026, 11, 20, tzinfo=UTC)
+    fact = CRWithdrawn(cr_id="CR-1", product_id="epl", reason="x", withdrawn_at=at)
+    value, headers = to_wire(Event(f"hostile-{sequence}", source, fact.type, at, key, sequence, "local|x", fact))
+    return value, list(headers)
+
+
+def _letters() -> dict[str, tuple[bytes, list[tuple[str, bytes]]]]:
+    value, headers = _event()
+    plain = dict(headers)
+
+    def but(**differs: bytes | None) -> list[tuple[str, bytes]]:
+        found = {**plain, **differs}
+        return [(name, raw) for name, raw in found.items() if raw is not None]
+
+    return {
+        "nothing at all": (b"", []),
+        "bytes of nobody": (b"\x00\xff\xfe", [("x", b"\xff")]),
+        "no id": (value, but(ce_id=None)),
+        "no sequence": (value, but(ce_sequence=None)),
+        "a sequence of words": (value, but(ce_sequence=b"first")),
+        "no zone": (value, but(ce_time=b"2026-11-20T00:00:00")),
+        "another specversion": (value, but(ce_specversion=b"0.3")),
+        "a header that is no UTF-8": (value, but(ce_actor=b"\xff\xfe")),
+        "said by another service": (value, but(ce_source=b"daymark/snapshotter")),
+        "another's key": (value, but(ce_partitionkey=b"CR-2")),
+        "half a payload": (value[:-5], headers),
+        "a payload of NaN": (b'{"cr_id": NaN}', headers),
+        "a payload of null": (b"null", headers),
+        "a payload without its fields": (b"{}", headers),
+        "another topic's fact": (value, but(ce_type=CRDeployed.type.encode())),
+    }
+
+
+@pytest.mark.parametrize("what", _letters())
+async def test_a_letter_that_nobody_can_read_is_dead_at_every_hearer_and_changes_nothing(
+    known: tuple[World, Change], what: str
+) -> None:
+    world, _ = known
+    value, headers = _letters()[what]
+    await world.quiet()
+    # The gauge of what was heard moves with every letter; the letter itself lies on the topic: both are no effect.
+    before = {name: rows for name, rows in (await world.tables()).items() if name != f"bus.{CRWithdrawn.topic}"}
+    dead = {name: await world.admin.fetchval(f"SELECT count(*) FROM {name}.dead") for name in HEARERS}
+    async with open_bus(world.url) as bus:
+        publisher = await bus.publisher()
+        await publisher.publish([Letter(CRWithdrawn.topic, "CR-1", value, tuple(headers))])
+        await publisher.abandon()
+    await world.quiet()
+    after = {name: rows for name, rows in (await world.tables()).items() if name != f"bus.{CRWithdrawn.topic}"}
+    assert after == before
+    for name in HEARERS:
+        assert await world.admin.fetchval(f"SELECT count(*) FROM {name}.dead") == dead[name] + 1, name
+
+
+HEARERS = ("snapshotter", "incidents", "reviewer")
+
+
+async def test_after_all_that_the_change_can_still_be_walked_to_production(known: tuple[World, Change]) -> None:
+    world, cr = known
+    answer = await world.get(f"/reviewer/v1/gate/{cr.id}", "pipeline")
+    assert not answer["go"] and "parked" in {reason["code"] for reason in answer["reasons"]}  # dead letters of its key
+    assert "stale" not in {reason["code"] for reason in answer["reasons"]}  # all consumers still run
