@@ -23,6 +23,7 @@ from deploy.local.up import load_products
 from shared.clock import wall
 from shared.db import bootstrap
 from shared.settings import SERVICES
+from tests.flow.normal import normal as essence
 from tests.flow.world import lifespan
 from tests.servers.postgres import Databases
 from tests.servers.services import production
@@ -49,6 +50,8 @@ async def test_the_story_told_to_four_processes_on_kafka_leaves_the_same_dossier
         for name, cr in crs.items():
             shown, shown_again = [normal(await settled(teller, cr)) for teller in tellers]
             assert shown_again == shown, f"{name}: the dossiers of {cr} differ"
+        essences = [await essence(teller, crs) for teller in tellers]
+        assert essences[0] == essences[1]
         stages = {name: (await tellers[1].dossier(cr))["stage"] for name, cr in crs.items()}
         assert stages["steady"] == "verified" and stages["moving"] == "recovered", stages
 
