@@ -351,6 +351,7 @@ async def test_a_withdrawn_change_that_is_deployed_is_recorded_and_flagged(world
 
 
 async def test_an_emergency_goes_without_input_and_owes_its_look_all_the_same(world: World) -> None:
+    await world.quiet()  # the policies have been heard
     answer = await world.ask(
         "olga", "POST", "/snapshotter/v1/snapshots", {"product": "epl", "reason": "An ordinary day, for all of EPL."}
     )

@@ -19,6 +19,7 @@ from shared.contracts import (
     CRDeployed,
     CRRegistered,
     CRState,
+    IncidentClosed,
     IncidentOpened,
     MissingSLI,
     Policy,
@@ -303,6 +304,8 @@ def debt(facts: Facts, release_id: str | None) -> tuple[Case, ...]:
         (fact.data.at for fact in facts.of(ReleaseFrozen) if fact.data.release_id == release_id), default=None
     )
     incidents = {fact.data.incident_id: fact.data for fact in facts.of(IncidentOpened)}
+    # Its deviation was withdrawn: it was no incident, and owes nothing. Any other closing pays nothing.
+    none = {fact.data.incident_id for fact in facts.of(IncidentClosed) if fact.data.is_withdrawn}
     owed: dict[str, RegressionCaseOwed] = {}
     last: dict[str, RegressionCaseOwed | RegressionCaseRed | RegressionCaseGreen] = {}
     red: dict[str, RegressionCaseRed] = {}
@@ -311,6 +314,8 @@ def debt(facts: Facts, release_id: str | None) -> tuple[Case, ...]:
     said = [*facts.of(RegressionCaseOwed), *facts.of(RegressionCaseRed), *facts.of(RegressionCaseGreen)]
     for fact in sorted(said, key=lambda fact: (fact.data.revision, fact.sequence, fact.type, fact.event_id)):
         case = fact.data
+        if case.incident_id in none:
+            continue
         last[case.case_id] = case
         if isinstance(case, RegressionCaseRed):
             red[case.case_id] = case

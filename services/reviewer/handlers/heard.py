@@ -14,6 +14,7 @@ from shared.contracts import (
     CRRolledBack,
     Event,
     Fact,
+    IncidentClosed,
     ProductChanged,
     RegressionCaseGreen,
     RegressionCaseOwed,
@@ -29,7 +30,15 @@ _OF_ONE_CR: frozenset[type[Fact]] = frozenset(
     {CRRegistered, CRChanged, CRRolledBack, TestsRecorded, CodeReviewRecorded, BenchmarkPublished, ReviewGiven}
 )
 _OF_ALL_CRS: frozenset[type[Fact]] = frozenset(
-    {ProductChanged, BenchmarkPublished, RegressionCaseOwed, RegressionCaseRed, RegressionCaseGreen, ReleaseFrozen}
+    {
+        ProductChanged,
+        BenchmarkPublished,
+        RegressionCaseOwed,
+        RegressionCaseRed,
+        RegressionCaseGreen,
+        IncidentClosed,
+        ReleaseFrozen,
+    }
 )
 
 
