@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -29,11 +30,15 @@ _SEND_S = 8.0  #: a locked lane is let go within 10 s
 _KEEP = "7 days"  #: sent letters stay this long, so that they can be sent again if a broker lost them
 _SWEEP_EVERY_S = 600.0
 
+_REST_S = 30.0  #: a lane that fails while others go through is left alone for so long
+
 # The lanes of the oldest unsent letters, as many as nobody else holds.
 _LANES = (
     "SELECT lane FROM lanes WHERE lane IN (SELECT lane FROM"
-    " (SELECT lane FROM outbox WHERE sent_at IS NULL ORDER BY id LIMIT $1) oldest) FOR UPDATE SKIP LOCKED"
+    " (SELECT lane FROM outbox WHERE sent_at IS NULL AND lane <> ALL($2::int2[]) ORDER BY id LIMIT $1) oldest)"
+    " FOR UPDATE SKIP LOCKED"
 )
+_LANE = "SELECT lane FROM lanes WHERE lane = $1 FOR UPDATE SKIP LOCKED"
 _LETTERS = (
     "SELECT id, topic, key, value, headers FROM outbox"
     " WHERE sent_at IS NULL AND lane = ANY($1::int2[]) ORDER BY id LIMIT $2"
@@ -41,12 +46,21 @@ _LETTERS = (
 
 
 class Relay:
-    """One relay of one service."""
+    """One relay of one service.
+
+    A letter that the bus will not have must not hold up the others. The lanes of a batch that failed are suspects, and
+    are tried one by one, in turn with the lanes that are not; one that fails when something else has just gone through
+    is what is wrong, and rests. While nothing goes through, the bus is away, and no lane is to blame.
+    """
 
     def __init__(self, db: Database, bus: Bus, telemetry: Telemetry) -> None:
         self._db, self._bus, self._telemetry = db, bus, telemetry
         self._publisher: Publisher | None = None
         self._swept_s = monotonic_s()
+        self._suspects: list[int] = []
+        self._resting: dict[int, float] = {}  #: lane -> until when
+        self._is_lone_turn = False
+        self._goes_through = False
 
     async def run(self) -> None:
         """For ever; every failure is logged, waited out and tried again. Ends only by cancellation."""
@@ -71,23 +85,63 @@ class Relay:
 
     async def send_some(self) -> int:
         """Send one batch from the lanes nobody else holds; how many letters. Raises SendUnknown: nothing was marked."""
+        self._suspects += [lane for lane, until in self._resting.items() if until <= monotonic_s()]
+        self._resting = {lane: until for lane, until in self._resting.items() if lane not in self._suspects}
+        self._is_lone_turn = not self._is_lone_turn
+        tries = [*self._suspects[:1], None] if self._is_lone_turn else [None, *self._suspects[:1]]
+        for alone in tries:
+            if sent := await self._send(alone):
+                return sent
+        return 0
+
+    async def _send(self, alone: int | None) -> int:
+        """Send from one suspected lane, or (None) from all that are not suspected."""
         async with self._db.connection() as (_, raw):
             await raw.execute("BEGIN")
-            lanes = [row["lane"] for row in await raw.fetch(_LANES, _BATCH)]
+            if alone is None:
+                locked = await raw.fetch(_LANES, _BATCH, [*self._suspects, *self._resting])
+            else:
+                locked = await raw.fetch(_LANE, alone)
+            lanes = [row["lane"] for row in locked]
             rows = await raw.fetch(_LETTERS, lanes, _BATCH) if lanes else []
             if rows:
                 if self._publisher is None:
                     self._publisher = await self._bus.publisher()
-                with self._telemetry.span("outbox send", kind="producer"):
-                    async with asyncio.timeout(_SEND_S):
-                        await self._publisher.publish([_letter(row) for row in rows])
+                try:
+                    with self._telemetry.span("outbox send", kind="producer"):
+                        async with asyncio.timeout(_SEND_S):
+                            await self._publisher.publish([_letter(row) for row in rows])
+                except (SendUnknown, TimeoutError) as error:
+                    self._note_failure(alone, lanes, rows[0], error)
+                    raise
                 await raw.execute(
                     "UPDATE outbox SET sent_at = daymark_now() WHERE id = ANY($1::int8[])", [row["id"] for row in rows]
                 )
             await raw.execute("COMMIT")
+        if alone is not None:
+            self._suspects.remove(alone)
         if rows:
+            self._goes_through = True
             self._telemetry.count("daymark_letters_sent_total", len(rows))
         return len(rows)
+
+    def _note_failure(self, alone: int | None, lanes: Sequence[int], first: Any, error: Exception) -> None:
+        if alone is None:
+            self._suspects += lanes
+        else:
+            self._suspects.remove(alone)
+            if self._goes_through:
+                self._resting[alone] = monotonic_s() + _REST_S
+                _log.error(
+                    "a lane cannot be sent, others can",
+                    lane=alone,
+                    topic=first["topic"],
+                    id=first["id"],
+                    error=str(error),
+                )
+            else:
+                self._suspects.append(alone)
+        self._goes_through = False
 
     async def let_go(self) -> None:
         """Give the publisher up; the next batch takes a new one. Bounded, never raises."""

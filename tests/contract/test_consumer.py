@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from shared.agenda import Worker
-from shared.bus import MAX_RECORD_BYTES, TP, Batch, Bus, Claim, Letter, Record, TopicSpec, open_bus
+from shared.bus import MAX_RECORD_BYTES, TP, Batch, Bus, Claim, Letter, Record, SendUnknown, TopicSpec, open_bus
 from shared.consumer import Consumer, Fenced, TooManyFailures
 from shared.contracts import CRWithdrawn, Event, to_wire
 from shared.db import Tx, bootstrap
@@ -249,6 +249,37 @@ async def test_a_dead_letter_too_large_for_the_bus_holds_up_no_other(bench: Benc
     assert said[0].value == b""
     assert headers["kafka_dlt-original-offset"] == b"7"
     assert int(headers["daymark-cut"]) > MAX_RECORD_BYTES
+
+
+async def test_a_letter_that_the_bus_will_not_have_holds_up_no_other_lane(bench: Bench, bus: Bus) -> None:
+    async with bench.db.house() as tx:
+        tx.post("daymark.nowhere", "k", b"never", (), "poison")
+        for n in range(40):
+            tx.emit(event(f"CR-{n}", 1).data, sequence=1)
+    poisoned = await bench.admin.fetchval("SELECT lane FROM intake.outbox WHERE event_id = 'poison'")
+    relay = Relay(bench.db, bus, plumbing.telemetry())
+    failures = 0
+    for _ in range(100):
+        try:
+            await relay.send_some()
+        except SendUnknown:
+            failures += 1
+            await relay.let_go()
+    left = await bench.admin.fetch("SELECT lane FROM intake.outbox WHERE sent_at IS NULL")
+    assert {row["lane"] for row in left} == {poisoned}
+    assert failures < 8  # a lane at rest costs nobody anything
+    async with bench.db.house() as tx:
+        for n in range(40, 80):
+            tx.emit(event(f"CR-{n}", 1).data, sequence=1)
+    await relay.send_some()
+    left = await bench.admin.fetch("SELECT lane FROM intake.outbox WHERE sent_at IS NULL")
+    assert {row["lane"] for row in left} == {poisoned}
+    await bus.apply_topics([TopicSpec("daymark.nowhere", 1)])
+    relay._resting = dict.fromkeys(relay._resting, 0.0)  # rested
+    while await relay.send_some():
+        pass
+    assert await bench.admin.fetchval("SELECT count(*) FROM intake.outbox WHERE sent_at IS NULL") == 0
+    await relay.let_go()
 
 
 async def _all(bus: Bus, topic: str, count: int) -> list[Record]:
