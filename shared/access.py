@@ -75,7 +75,8 @@ def judge(who: Principal, rights: Rights, action: str, product: str | None) -> N
 def person(claim: str, issuer: str = "local") -> str:
     """`issuer|subject` of a person named in a payload, in one spelling: NFKC, case folded, our issuer when none is said."""
     text = unicodedata.normalize("NFKC", claim).strip().casefold()
-    return text if "|" in text else f"{issuer}|{text}"
+    said, bar, subject = text.partition("|")
+    return f"{said.strip()}|{subject.strip()}" if bar else f"{issuer}|{text}"
 
 
 def new_key() -> str:

@@ -11,7 +11,7 @@ import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from shared.access import person
 from shared.contracts.change_requests import CRKind
@@ -35,6 +35,13 @@ def _line(value: str) -> str:
     return value
 
 
+def _written(value: Any) -> Any:
+    """A number may be seconds or milliseconds: nobody guesses."""
+    if isinstance(value, datetime) or (isinstance(value, str) and "-" in value[1:]):
+        return value
+    raise ValueError("a time is written out, for example 2026-11-23T09:00:00Z")
+
+
 def _when(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("a time needs its zone, for example 2026-11-23T09:00:00Z")
@@ -52,7 +59,7 @@ def _person(value: str) -> str:
 
 
 #: A point in time with its zone, from 2000 to 2199, kept as UTC.
-When = Annotated[datetime, AfterValidator(_when)]
+When = Annotated[datetime, BeforeValidator(_written), AfterValidator(_when)]
 #: One printable line.
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True), AfterValidator(_line)]
 #: Longer words; may be empty.

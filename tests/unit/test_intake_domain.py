@@ -146,6 +146,18 @@ def test_a_registration_is_the_same_by_its_content_not_by_its_spelling() -> None
         domain.same_registration(a_cr(), command.model_copy(update={"title": "u"}))
 
 
+@pytest.mark.parametrize("alias", ["EMIL", " local|emil", "local| emil", "local |emil ", "ＬＯＣＡＬ|ｅｍｉｌ"])
+def test_a_person_has_one_name_however_it_is_written(alias: str) -> None:
+    command = RegisterCR(product="epl", source="s", external_id="1", title="t", author=alias, ptask="pia")
+    assert command.author == "local|emil"
+
+
+@pytest.mark.parametrize("said", [0, 1763904000, 1763904000000, 1763904000.5, "1763904000", "-1", True])
+def test_a_time_is_written_out_never_guessed_from_a_number(said: Any) -> None:
+    with pytest.raises(ValidationError, match="deployed_at"):
+        ReportDeployed.model_validate({"deployed_at": said})
+
+
 # -- policies -----------------------------------------------------------------------------------------------------------
 
 SLI: dict[str, Any] = {"id": "p95", "title": "p95", "source": "main", "query": "q", "min_absolute": 1}
