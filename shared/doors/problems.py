@@ -43,6 +43,8 @@ def problems(app: FastAPI) -> None:
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
+    # A slash too many is a 404: a redirect would name the host that the caller named, and a client takes its key there.
+    app.router.redirect_slashes = False
     # Innermost, so that the doors around it still put their headers on a 500; and the stack is logged here, once.
     app.user_middleware.append(Middleware(_Unhandled))
 

@@ -636,6 +636,28 @@ async def test_who_is_not_signed_in_is_told_how(house: House) -> None:
     assert (await house.client.get("/static/daymark.css")).headers["content-type"].startswith("text/css")
 
 
+async def test_what_is_no_link_is_told_so_on_a_page(house: House) -> None:
+    assert "used before" in await page(house, f"/sign-in?link={'x' * 300}", 401)
+
+
+async def test_a_slash_too_many_is_no_redirect_to_whatever_host_was_named(house: House) -> None:
+    answer = await house.client.get("/reviewer/v1/releases/", headers={**house.headers("otto"), "Host": "evil.example"})
+    assert answer.status_code == 404 and "location" not in answer.headers
+
+
+async def test_a_release_to_come_says_what_happened_to_the_last_one(house: House) -> None:
+    story = in_review()
+    story.prepared("CR-1", "epl")
+    story.deploy("CR-1", "epl", "epl-26.12")
+    story.release("epl", "27.01", story.now)
+    story.register("CR-2", "epl", "epl-27.01", "The next one")
+    await house.hear(*story.events)
+    await signed_in(house)
+    shown = await page(house, "/releases/epl-27.01")
+    assert "The last one of" in shown and "/change-requests/CR-1" in shown
+    assert "The last one of" not in await page(house, "/releases/epl-26.12")
+
+
 async def test_signing_out_ends_the_session(house: House) -> None:
     await signed_in(house)
     session = house.client.cookies["daymark_session"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 
@@ -96,8 +96,8 @@ async def front(call: Caller, deps: Deps) -> Response:
 
 @router.get("/releases/{release_id}")
 async def release(call: Caller, deps: Deps, release_id: str) -> Response:
-    around, found = await handlers.release_page(deps, call, _name(release_id))
-    return _page("release", around, release=found)
+    around, found, last = await handlers.release_page(deps, call, _name(release_id))
+    return _page("release", around, release=found, last_line=last)
 
 
 @router.get("/change-requests/{cr_id}")
@@ -112,11 +112,11 @@ async def glossary(call: Caller, deps: Deps) -> Response:
 
 
 @router.get("/sign-in")
-async def sign_in(request: Request, deps: Deps, link: Annotated[str | None, Query(max_length=200)] = None) -> Response:
+async def sign_in(request: Request, deps: Deps, link: str | None = None) -> Response:
     """Redeem a one-time link: it becomes a session of twelve hours, or says why not."""
     if link is None:
         return _html("sign_in", is_used=False)
-    session = await handlers.sign_in(deps, link)
+    session = await handlers.sign_in(deps, link) if len(link) <= 200 else None
     if session is None:
         return _html("sign_in", status=401, is_used=True)
     answer = RedirectResponse("/", status_code=303, headers=_HEADERS)

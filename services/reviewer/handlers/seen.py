@@ -229,9 +229,20 @@ async def front_page(deps: Deps, call: Call) -> tuple[Surroundings, list[Product
         return await _surroundings(tx), found
 
 
-async def release_page(deps: Deps, call: Call, release_id: str) -> tuple[Surroundings, ReleaseDocument]:
+async def release_page(deps: Deps, call: Call, release_id: str) -> tuple[Surroundings, ReleaseDocument, Line | None]:
+    """A release, and while it is to come the product's last change in production before it."""
     found = await read_release(deps, call, release_id)
-    return await surroundings(deps, call), found
+    async with deps.db.read(call) as tx:
+        last = await _last_before(tx, found) if found.state != "closed" else None
+        return await _surroundings(tx), found, last
+
+
+async def _last_before(tx: Tx, release: ReleaseDocument) -> Line | None:
+    here = {line.cr_id for line in release.change_requests}
+    latest = await store.latest_crs(tx, [release.product_id], _CRS_SHOWN)
+    known = await load_all(tx, {cr_id: product_id for cr_id, product_id in latest.items() if cr_id not in here})
+    gone = [(each.last.deploy.deployed_at, each.cr_id) for each in known.values() if each.last is not None]
+    return (await _lines(tx, [known[max(gone)[1]]]))[0] if gone else None
 
 
 async def dossier_page(deps: Deps, call: Call, cr_id: str) -> tuple[Surroundings, DossierDocument, Line]:
