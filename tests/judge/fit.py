@@ -20,7 +20,9 @@ from tests.judge.fitted_file import rounded, write_modules
 from tests.judge.rows import build, data_folder, source_of
 
 FAULT_WEIGHTS = (0.12, 0.072, 0.048)
-BUDGET = 0.03  # of the family-wise 0.05: unseen machines alarm more, and the anchor and early looks need a share
+# Family-wise false alarms that a limit may have on held-out normal days, by earlier days. The rest of 0.05 goes to
+# the rules beside the tables; one and two days are held to less because their limits travel less well.
+BUDGET = {1: 0.036, 2: 0.036, 3: 0.048}
 SERIES = 20  # the number of SLIs at which `limits` are stated
 MONOTONE = np.array([n not in FREE for n in NAMES])
 FOLDS = 5
@@ -104,12 +106,16 @@ def limits(scored, rows, keep=lambda _: True):
     tops = np.array([scored["h7"][c["id"]][0] for c in nulls["h7"]])
     slope = float(np.clip(np.mean(tops[tops > np.median(tops)] - np.median(tops)), 0.3, 0.5))
 
-    def limit(chosen):
+    def limit(days, chosen):
         v = np.sort([scored[m][c["id"]][0] - slope * np.log(scored[m][c["id"]][1] / SERIES) for m, c in chosen])
-        return float(v[len(v) - 1 - int(BUDGET * len(v))]) + 1e-6 if len(v) else 9.0
+        return float(v[len(v) - 1 - int(BUDGET[days] * len(v))]) + 1e-6 if len(v) else 9.0
 
-    many = [max(limit([(m, c) for c in nulls[m] if c["days"] >= 3]), -9.0) for m in ("h7", "d7")]
-    return {1: limit([("h0", c) for c in nulls["h0"]]), 2: limit([("d1", c) for c in nulls["d1"]]), 3: max(many)}, slope
+    many = [max(limit(3, [(m, c) for c in nulls[m] if c["days"] >= 3]), -9.0) for m in ("h7", "d7")]
+    return {
+        1: limit(1, [("h0", c) for c in nulls["h0"]]),
+        2: limit(2, [("d1", c) for c in nulls["d1"]]),
+        3: max(many),
+    }, slope
 
 
 def held_out(bench, more, folds):

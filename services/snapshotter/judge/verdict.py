@@ -18,6 +18,7 @@ from services.snapshotter.judge.views import NAMES, look
 from services.snapshotter.judge.views.scale import mirror
 
 GROSS, GROSS_BLIND = 3.5, 2.2
+RARE_ZEROS, RARE_TIMES, RARE_SIGMAS = 0.95, 10.0, 6.0
 GROUP = 256  # SLIs judged at a time: bounds the memory
 CACHED = 128  # days of SLIs measured at a time: their samples stay in the cache
 EARLY_S = 0.75 * DAY_S  # an after window that ends before this is an early look
@@ -156,15 +157,19 @@ def _full(case: _Case) -> list[Comparison]:
 
 
 def _gross(answers: Floats, at_border: bool) -> Floats:
-    """The one rule beside the tables: a level so far away that no learned doubt may excuse it; 1 at its limit.
+    """Two plain rules beside the tables, for what no learned doubt may excuse; 1 at their limits.
 
-    Counted in usual day-to-day movements in the weakest quarter of the day, beyond every earlier day. Without a
-    history that runs up to the deploy the tables are half blind, so the rule asks for less.
+    A level far away: counted in usual day-to-day movements in the weakest quarter of the day, beyond every earlier
+    day. (Without a history that runs up to the deploy the tables are half blind, so it asks for less.)
+    Rare events on a baseline of almost nothing: many times as many as on any earlier day, and beyond Poisson's spread.
     """
-    beyond = answers[:, NAMES.index("ex_weak_A")]
-    weak = np.where(np.isnan(beyond), answers[:, NAMES.index("weak_A")], beyond)
-    blind = np.isnan(beyond) & (not at_border)
-    return np.asarray(np.where(np.isnan(weak), 0.0, weak) / np.where(blind, GROSS_BLIND, GROSS))
+    column = {name: answers[:, NAMES.index(name)] for name in ("ex_weak_A", "weak_A", "g_nz", "cnt_r", "cnt_z", "zb")}
+    beyond = column["ex_weak_A"]
+    weak = np.where(np.isnan(beyond), column["weak_A"], beyond)
+    far = np.nan_to_num(weak) / np.where(np.isnan(beyond) & (not at_border), GROSS_BLIND, GROSS)
+    times = np.where(np.isnan(column["g_nz"]), column["cnt_r"], column["g_nz"]) / np.log(RARE_TIMES)
+    rare = np.where(column["zb"] >= RARE_ZEROS, np.fmin(times, column["cnt_z"] / RARE_SIGMAS), 0.0)
+    return np.asarray(np.fmax(far, np.nan_to_num(rare)))
 
 
 def _early(case: _Case) -> list[Comparison]:
