@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any
+from weakref import WeakSet
 
 import asyncpg
 import orjson
@@ -77,7 +78,7 @@ class Database:
             json_serializer=lambda value: dumps(value).decode(),
             json_deserializer=orjson.loads,
         )
-        self._committed: set[asyncio.Event] = set()
+        self._committed: WeakSet[asyncio.Event] = WeakSet()  # of those who still wait: a task begun again asks anew
 
     def on_commit(self) -> asyncio.Event:
         """An event set after every commit that may have left work: wakes the relay and the agenda in this process."""

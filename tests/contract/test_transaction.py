@@ -332,3 +332,13 @@ async def test_a_letter_committed_while_we_look_is_not_said_to_be_sent(bench: Be
     assert await bench.count("outbox") == 1
     assert until < tx.now
     assert await freshness.spoken_until(bench.admin, "intake") < tx.now
+
+
+async def test_only_who_still_waits_for_a_commit_is_woken(bench: Bench) -> None:
+    for _ in range(3):
+        bench.db.on_commit()  # of tasks that failed and were begun again
+    wake = bench.db.on_commit()
+    async with bench.db.house():
+        pass
+    assert wake.is_set()
+    assert len(bench.db._committed) == 1
