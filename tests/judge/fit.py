@@ -22,7 +22,7 @@ from tests.judge.rows import build, data_folder, source_of
 FAULT_WEIGHTS = (0.12, 0.072, 0.048)
 # Family-wise false alarms that a limit may have on held-out normal days, by earlier days. The rest of 0.05 goes to
 # the rules beside the tables; one and two days are held to less because their limits travel less well.
-BUDGET = {1: 0.036, 2: 0.036, 3: 0.048}
+BUDGET = {1: 0.03, 2: 0.03, 3: 0.04}
 SERIES = 20  # the number of SLIs at which `limits` are stated
 MONOTONE = np.array([n not in FREE for n in NAMES])
 FOLDS = 5
