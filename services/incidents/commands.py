@@ -43,6 +43,13 @@ class OpenIncident(_Command):
 
 
 class CloseIncident(_Command):
+    """The work on it is over."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"example": {"reason": "Rolled back; orders answer again."}},
+    )
     reason: Words
 
 
@@ -53,12 +60,26 @@ class Acknowledge(_Command):
 class Explain(_Command):
     """What happened and why, in words: stops the second clock."""
 
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "example": {"explanation": "The pool closes idle connections, so each call pays a new handshake."}
+        },
+    )
     explanation: Words
 
 
 class Decide(_Command):
     """The one end of an investigation, by the CR's PTASK engineer."""
 
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "example": {"decision": "rollback", "reason": "A mend needs two days; partners feel it now."}
+        },
+    )
     decision: Literal["rollback", "keep"]
     reason: Words
 

@@ -61,7 +61,7 @@ async def list_snapshots(
     product: _Filter = None,
     kind: SnapshotKind | None = None,
     cursor: Annotated[
-        str | None, Query(pattern=r"^SNAP-[0-9]{1,18}$", description="`next_cursor` of the page before.")
+        str | None, Query(pattern=r"^SNAP-[0-9]{1,18}$", description="`next` of the page before.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:

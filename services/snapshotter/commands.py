@@ -79,9 +79,7 @@ class SnapshotSummary(_View):
     taken_by: str
     reason: str
     policy_version: str
-    content_hash: str = Field(
-        description="SHA-256 over queries, sources and canonical samples."
-    )
+    content_hash: str = Field(description="SHA-256 over queries, sources and canonical samples.")
     slis: int
     missing: tuple[MissingSLI, ...]
 
@@ -93,7 +91,7 @@ class SnapshotView(SnapshotSummary):
 
 class SnapshotPage(_View):
     items: tuple[SnapshotSummary, ...]
-    next_cursor: str | None = Field(description="Give it as `cursor` for older ones; null at the end.")
+    next: str | None = Field(description="Give it as `cursor` for older ones; null at the end.")
 
 
 class BenchmarkView(_View):

@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from shared.clock import monotonic_s
+from shared.doors.described import described
 from shared.doors.docs import DOCS_POLICY, docs_page
 from shared.errors import Unavailable
 
@@ -83,6 +84,7 @@ def ops(
 
     app.include_router(open_to_all)
     app.include_router(guarded)
+    described(app)
 
 
 class _Asked:

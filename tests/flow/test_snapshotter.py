@@ -177,8 +177,8 @@ async def test_snapshots_are_listed_newest_first_and_only_of_products_one_may_se
         await house.publish(product="epl")
     page = (await house.get("/snapshots?limit=2")).json()
     assert [s["id"] for s in page["items"]] == ["SNAP-3", "SNAP-2"]
-    rest = (await house.get(f"/snapshots?limit=2&cursor={page['next_cursor']}")).json()
-    assert [s["id"] for s in rest["items"]] == ["SNAP-1"] and rest["next_cursor"] is None
+    rest = (await house.get(f"/snapshots?limit=2&cursor={page['next']}")).json()
+    assert [s["id"] for s in rest["items"]] == ["SNAP-1"] and rest["next"] is None
     assert [s["id"] for s in (await house.get("/snapshots?change_request=CR-1")).json()["items"]] == ["SNAP-1"]
     assert (await house.get("/snapshots", "stranger")).json()["items"] == []
     assert (await house.get("/snapshots/SNAP-1", "stranger")).status_code == 404

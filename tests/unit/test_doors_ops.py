@@ -181,3 +181,14 @@ def test_the_documentation_is_readable_without_script_or_network() -> None:
 def test_the_documentation_is_made_once() -> None:
     app: Any = made(fine).app
     assert docs_page(app) is docs_page(app)
+
+
+def test_the_document_tells_of_problems_repeats_and_facts() -> None:
+    document = made(fine).get("/intake/openapi.json", headers=RIGHT).json()
+    making = document["paths"]["/intake/v1/things/{id}"]["post"]
+    assert "Idempotency-Key" in [each["name"] for each in making["parameters"]]
+    assert "Daymark-Events" in making["responses"]["201"]["headers"]
+    for status in ("400", "401", "413", "415", "422", "503"):
+        schema = making["responses"][status]["content"]["application/problem+json"]["schema"]
+        assert schema == {"$ref": "#/components/schemas/Problem"}
+    assert "HTTPValidationError" not in str(document) and "Problem" in document["components"]["schemas"]

@@ -24,6 +24,10 @@ _UPLOADED_FIELDS = (
     ("commit", {"type": "string"}, False),
     ("artifact", {"type": "string"}, False),
 )
+_REPORT = (
+    '<testsuite name="orders" tests="2" failures="1"><testcase classname="orders" name="places"/>'
+    '<testcase classname="orders" name="cancels"><failure message="timeout"/></testcase></testsuite>'
+)
 _UPLOAD_DOCS = {
     "parameters": [
         {"name": name, "in": "query", "required": False, "schema": schema, "description": "In the query or the form."}
@@ -32,7 +36,7 @@ _UPLOAD_DOCS = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/xml": {"schema": {"type": "string"}},
+            "application/xml": {"schema": {"type": "string"}, "example": _REPORT},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",

@@ -22,6 +22,26 @@ def _strictly(document: object, _: ValidatorFunctionWrapHandler) -> Policy:
 
 
 PolicyDocument = Annotated[Policy, WrapValidator(_strictly)]
+_POLICY = {
+    "id": "scp",
+    "name": "SCP",
+    "enforcement": "observe",
+    "evidence": {"regression": {"required": True, "max_age_h": 72}, "code_review": True},
+    "slis": [
+        {
+            "id": "p99-latency",
+            "title": "99th percentile of response time",
+            "source": "main",
+            "query": "histogram_quantile(0.99, sum by (le) (rate(request_duration_seconds_bucket[5m])))",
+            "unit": "s",
+            "direction": "higher_is_worse",
+            "severity": "critical",
+            "min_relative": 0.1,
+            "min_absolute": 0.01,
+        }
+    ],
+    "clocks": {"critical": {"channels": ["scp-oncall"], "escalate_to": ["scp-lead"]}},
+}
 
 
 @router.put(
@@ -38,7 +58,9 @@ PolicyDocument = Annotated[Policy, WrapValidator(_strictly)]
     " limits is kept as a proposal (202, `proposal.loosens` says what) until a **second** release manager puts the same"
     " document. Applying any other change ends the proposal.",
 )
-async def put_product(call: Caller, deps: Deps, id: str, policy: Annotated[PolicyDocument, Body()]) -> Response:
+async def put_product(
+    call: Caller, deps: Deps, id: str, policy: Annotated[PolicyDocument, Body(examples=[_POLICY])]
+) -> Response:
     return answered(await handlers.put_product(deps, call, id, policy))
 
 

@@ -84,7 +84,7 @@ async def list_snapshots(
         )
     shown = found[:limit]
     after = shown[-1].id if len(found) > limit else None
-    return Answer(200, dumps(SnapshotPage(items=tuple(_summary(each) for each in shown), next_cursor=after)))
+    return Answer(200, dumps(SnapshotPage(items=tuple(_summary(each) for each in shown), next=after)))
 
 
 async def read_observation(deps: Deps, call: Call, cr_id: str) -> Answer:
