@@ -287,7 +287,7 @@ class World:
         """The CR's newest investigation, once there is one."""
 
         async def opened() -> Any:
-            more = {} if is_open is None else {"is_open": is_open}
+            more: dict[str, Any] = {} if is_open is None else {"is_open": is_open}
             found = await self.get("/incidents/v1/investigations", change_request=cr.id, **more)
             return found["items"][0] if found["items"] else None
 
@@ -369,7 +369,8 @@ async def lifespan(app: ASGIApp) -> AsyncIterator[None]:
     """An ASGI application between its startup and its shutdown, in a task of its own as a server does it."""
     told: asyncio.Queue[Message] = asyncio.Queue()
     said: asyncio.Queue[Message] = asyncio.Queue()
-    task = asyncio.create_task(app({"type": "lifespan", "asgi": {"version": "3.0"}}, told.get, said.put))  # type: ignore[arg-type]
+    scope: Scope = {"type": "lifespan", "asgi": {"version": "3.0"}}
+    task = asyncio.ensure_future(app(scope, told.get, said.put))
 
     async def passed(name: str) -> None:
         await told.put({"type": f"lifespan.{name}"})
