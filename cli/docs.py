@@ -166,7 +166,9 @@ def problems() -> list[str]:
 
 def stale() -> list[str]:
     """Files that do not stand as they would be written."""
-    return [str(file.relative_to(ROOT)) for file, text in wanted().items() if not file.exists() or file.read_text() != text]
+    return [
+        str(file.relative_to(ROOT)) for file, text in wanted().items() if not file.exists() or file.read_text() != text
+    ]
 
 
 def main() -> int:

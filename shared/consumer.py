@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,11 +87,8 @@ class Consumer:
             subscription: Subscription | None = None
             try:
                 subscription = await self._bus.subscribe(f"daymark-{self._db.service}", self.topics, self.claim)
-                while True:
-                    batch = await subscription.batch(max_records=MAX_BATCH, wait_s=1.0)
+                async for _ in self.follow(subscription):
                     failures = 0
-                    if batch.records:
-                        await subscription.commit(await self.hear(batch))
             except Fenced:
                 _log.info("another member took over; joining again")
             except (TooManyFailures, PositionLost) as error:
@@ -140,15 +137,44 @@ class Consumer:
             )
         return bool(forgotten != "UPDATE 0")
 
+    async def follow(self, subscription: Subscription) -> AsyncIterator[int]:
+        """Hear what a subscription brings, for ever; yields how many letters each time.
+
+        The next batch is fetched and read while the database writes this one. Should a partition change hands meanwhile,
+        the generations fence one of the two, and we join again.
+        """
+        ahead = asyncio.create_task(self._fetch(subscription))
+        reached: Mapping[TP, int] = {}
+        try:
+            while True:
+                heard, generations = await ahead
+                if reached:
+                    await subscription.commit(reached)
+                    reached = {}
+                ahead = asyncio.create_task(self._fetch(subscription))
+                if heard:
+                    reached = await self._hear(heard, generations)
+                yield len(heard)
+        finally:
+            ahead.cancel()
+            await asyncio.wait({ahead}, timeout=5)
+
+    async def _fetch(self, subscription: Subscription) -> tuple[list[_Heard], Mapping[TP, int]]:
+        batch = await subscription.batch(max_records=MAX_BATCH, wait_s=1.0)
+        return [self._decode(record) for record in batch.records], batch.generations
+
     async def hear(self, batch: Batch) -> Mapping[TP, int]:
-        """Handle a batch; the positions reached. First all together; when that fails, letter by letter to find the culprit."""
-        heard = [self._decode(record) for record in batch.records]
+        """Handle a batch; the positions reached."""
+        return await self._hear([self._decode(record) for record in batch.records], batch.generations)
+
+    async def _hear(self, heard: Sequence[_Heard], generations: Mapping[TP, int]) -> Mapping[TP, int]:
+        """First all together; when that fails, letter by letter to find the culprit."""
         together = all(one.dead is None and one.record.topic not in self._raw for one in heard)
         if together:
             began_s = monotonic_s()
             try:
                 async with self._db.house() as tx:
-                    await self._together(tx, heard, batch.generations)
+                    await self._together(tx, heard, generations)
                 self._telemetry.observe("daymark_batch_duration_seconds", monotonic_s() - began_s)
                 self._telemetry.count("daymark_letters_heard_total", len(heard))
                 return _reached(heard)
@@ -157,7 +183,7 @@ class Consumer:
             except Exception as error:
                 _log.info("batch failed; hearing it letter by letter", letters=len(heard), error=repr(error))
         for one in heard:
-            await self._alone(one, batch.generations)
+            await self._alone(one, generations)
         self._telemetry.count("daymark_letters_heard_total", len(heard))
         return _reached(heard)
 

@@ -19,6 +19,7 @@ from shared.bus import MAX_RECORD_BYTES, Bus, Letter, Publisher, SendUnknown
 from shared.bus.kept import given_back
 from shared.clock import monotonic_s
 from shared.db import Database
+from shared.db.tables import LANES
 from shared.errors import DaymarkError
 from shared.telemetry import Telemetry
 
@@ -32,11 +33,12 @@ _SWEEP_EVERY_S = 600.0
 
 _REST_S = 30.0  #: a lane that fails while others go through is left alone for so long
 
-# The lanes of the oldest unsent letters, as many as nobody else holds.
+# The lanes of the oldest unsent letters that nobody else holds; half of all at most, so that two relays of one process
+# take turns at the database and the bus.
 _LANES = (
     "SELECT lane FROM lanes WHERE lane IN (SELECT lane FROM"
     " (SELECT lane FROM outbox WHERE sent_at IS NULL AND lane <> ALL($2::int2[]) ORDER BY id LIMIT $1) oldest)"
-    " FOR UPDATE SKIP LOCKED"
+    f" LIMIT {LANES // 2} FOR UPDATE SKIP LOCKED"
 )
 _LANE = "SELECT lane FROM lanes WHERE lane = $1 FOR UPDATE SKIP LOCKED"
 _LETTERS = (

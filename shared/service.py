@@ -7,6 +7,7 @@ replicas at will) and one of the four in the one-process mode.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -94,8 +95,11 @@ def service(
             running.begin(db, bus, consumer)
             tasks = [
                 asyncio.create_task(_kept_going(part.run, running), name=f"{name} {type(part).__name__}")
-                for part in (Relay(db, bus, telemetry), consumer, worker, heart)
+                for part in (Relay(db, bus, telemetry), Relay(db, bus, telemetry), consumer, worker, heart)
             ]
+            # What was imported stays for good: the collector need not look at it again and again.
+            gc.collect()
+            gc.freeze()
             _log.info("started", service=name, version=VERSION)
             try:
                 yield

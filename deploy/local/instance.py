@@ -14,10 +14,10 @@ from typing import Any
 
 import asyncpg
 from fastapi import FastAPI
-from services.intake.app import build as build_intake
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.incidents.app import build as build_incidents
+from services.intake.app import build as build_intake
 from services.reviewer.app import build as build_reviewer
 from services.snapshotter.app import build as build_snapshotter
 from shared import keys

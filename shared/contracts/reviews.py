@@ -40,7 +40,9 @@ class _Review(Fact):
     cr_id: str
     product_id: str
     digest: str  #: of the pre-deploy part of the dossier that was seen
-    parts: dict[str, str] = Field(default_factory=dict)  #: the digest of each part of it, so that what changed since can be named
+    parts: dict[str, str] = Field(
+        default_factory=dict
+    )  #: the digest of each part of it, so that what changed since can be named
     at: Instant
 
 

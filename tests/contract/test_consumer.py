@@ -34,7 +34,9 @@ async def bench(postgres: Databases) -> AsyncIterator[Bench]:
 @pytest.fixture
 async def bus(bench: Bench) -> AsyncIterator[Bus]:
     async with open_bus(bench.url) as made:
-        await made.apply_topics([TopicSpec(TOPIC, 4), TopicSpec("daymark.inbound", 4), TopicSpec("daymark.dead.intake", 4)])
+        await made.apply_topics(
+            [TopicSpec(TOPIC, 4), TopicSpec("daymark.inbound", 4), TopicSpec("daymark.dead.intake", 4)]
+        )
         yield made
 
 
@@ -82,9 +84,7 @@ class Hearer:
         return [row["id"] for row in await self.bench.admin.fetch("SELECT id FROM intake.things ORDER BY n, id")]
 
     async def drain(self) -> None:
-        await Worker(
-            self.bench.db, {"drain_parked": self.consumer.drain_parked}, None, plumbing.telemetry()
-        ).drain()
+        await Worker(self.bench.db, {"drain_parked": self.consumer.drain_parked}, None, plumbing.telemetry()).drain()
 
 
 async def test_the_same_letter_twice_has_one_effect(bench: Bench, bus: Bus) -> None:
@@ -135,7 +135,10 @@ async def test_a_step_that_keeps_failing_parks_its_key_alone(bench: Bench, bus: 
         (b"{}", (("ce_id", b"1"),)),
         (None, ()),
         (b"not json", to_wire(event("CR-1", 1))[1]),
-        (b'{"cr_id":"CR-2","product_id":"epl","reason":"x","withdrawn_at":"2026-01-01T00:00:00Z"}', to_wire(event("CR-1", 1))[1]),
+        (
+            b'{"cr_id":"CR-2","product_id":"epl","reason":"x","withdrawn_at":"2026-01-01T00:00:00Z"}',
+            to_wire(event("CR-1", 1))[1],
+        ),
         (to_wire(event("CR-1", 1))[0], (*to_wire(event("CR-1", 1))[1], ("ce_source", b"daymark/snapshotter"))),
         (to_wire(event("CR-1", 1))[0], (*to_wire(event("CR-1", 1))[1], ("ce_sequence", b"many"))),
         (to_wire(event("CR-1", 1))[0], (*to_wire(event("CR-1", 1))[1], ("ce_specversion", b"0.3"))),
@@ -186,9 +189,7 @@ async def test_a_fact_of_a_newer_daymark_is_passed_over(bench: Bench, bus: Bus) 
 
 async def test_a_command_by_bus_that_is_refused_is_a_dead_letter_and_has_no_effect(bench: Bench, bus: Bus) -> None:
     hearer = Hearer(bench, bus)
-    await hearer.hear(
-        Record("daymark.inbound", 0, 0, None, b"take"), Record("daymark.inbound", 0, 1, None, b"refuse")
-    )
+    await hearer.hear(Record("daymark.inbound", 0, 0, None, b"take"), Record("daymark.inbound", 0, 1, None, b"refuse"))
     assert await hearer.rows() == ["inbound/0"]
     assert "forbidden" in await bench.admin.fetchval("SELECT reason FROM intake.dead")
     refused = await bench.admin.fetchrow("SELECT * FROM intake.audit")
@@ -271,7 +272,8 @@ async def test_a_letter_that_the_bus_will_not_have_holds_up_no_other_lane(bench:
     async with bench.db.house() as tx:
         for n in range(40, 80):
             tx.emit(event(f"CR-{n}", 1).data, sequence=1)
-    await relay.send_some()
+    while await relay.send_some():
+        pass
     left = await bench.admin.fetch("SELECT lane FROM intake.outbox WHERE sent_at IS NULL")
     assert {row["lane"] for row in left} == {poisoned}
     await bus.apply_topics([TopicSpec("daymark.nowhere", 1)])
@@ -299,7 +301,7 @@ async def _all(bus: Bus, topic: str, count: int) -> list[Record]:
 async def test_letters_travel_from_outbox_to_step_in_order_and_once(bench: Bench, bus: Bus) -> None:
     hearer = Hearer(bench, bus)
     relays = [Relay(bench.db, bus, plumbing.telemetry()) for _ in range(3)]
-    tasks = [asyncio.create_task(part.run()) for part in (*relays, hearer.consumer)]
+    tasks = [asyncio.create_task(run()) for run in (*(relay.run for relay in relays), hearer.consumer.run)]
     seen: list[str] = []
 
     async def say(cr: str) -> None:

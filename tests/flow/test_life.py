@@ -16,6 +16,7 @@ from shared.contracts import (
     CRDeployed,
     DeviationDetected,
     DeviationWithdrawn,
+    InvestigationEscalated,
     ObservationClosed,
     ReviewVoided,
     SnapshotOverdue,
@@ -554,7 +555,7 @@ async def test_each_missed_step_of_an_investigation_is_escalated_once(world: Wor
     await world.t.until("the other clocks", lambda: missed("acknowledge", "explain", "decide"))
     await world.step(DAY)
     await world.quiet()
-    events = [event.data for event in await world.facts() if event.type == "investigation.escalated.v1"]
+    events = [event.data for event in await world.facts() if isinstance(event.data, InvestigationEscalated)]
     assert [(event.step, event.to) for event in events] == [
         (step, ("epl-lead", "head-of-operations")) for step in ("acknowledge", "explain", "decide")
     ]

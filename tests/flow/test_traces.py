@@ -1,6 +1,6 @@
 """One trace from a request to the letter, the hearer, the job it schedules and the HTTP call that job makes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from shared.agenda import Worker
-from shared.bus import Batch, Record
+from shared.bus import Batch, Letter, Record
 from shared.consumer import Consumer
 from shared.contracts import CRWithdrawn, Event
 from shared.db import Appointment, Tx
@@ -33,10 +33,10 @@ class _Letters:
     """A publisher that keeps what it is given."""
 
     def __init__(self) -> None:
-        self.sent: list[object] = []
+        self.sent: list[Letter] = []
 
-    async def publish(self, letters: object) -> None:
-        self.sent += letters  # type: ignore[operator]
+    async def publish(self, letters: Sequence[Letter]) -> None:
+        self.sent += letters
 
     async def abandon(self) -> None: ...
 
@@ -72,7 +72,7 @@ async def test_a_trace_goes_from_a_request_through_letter_step_and_job_to_the_ne
     await relay.send_some()
     (letter,) = publisher.sent
     consumer = Consumer(bench.db, None, telemetry, on={CRWithdrawn: step}, raw={})  # type: ignore[arg-type]
-    record = Record(letter.topic, 0, 0, letter.key.encode(), letter.value, letter.headers)  # type: ignore[attr-defined]
+    record = Record(letter.topic, 0, 0, letter.key.encode(), letter.value, letter.headers)
     claims = await consumer.claim({record.tp})
     await consumer.hear(Batch([record], {tp: claim.generation for tp, claim in claims.items()}))
     assert await Worker(bench.db, {"look": look}, None, telemetry).drain() == 1
