@@ -14,11 +14,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from services.snapshotter.judge import Rule, Window, overall
 from services.snapshotter.judge import judge as decide
+from services.snapshotter.judge.tables.shipped import SHIPPED
 from tests.judge.fitted_file import load
 
 TUESDAY = 1_760_400_000 - 1_760_400_000 % 86400  # the 14th of October 2025: so that no week-end comes between
 DAY = 86400
-_FITTED = load(os.environ["DAYMARK_JUDGE_FITTED"]) if "DAYMARK_JUDGE_FITTED" in os.environ else None
+_FITTED = load(os.environ["DAYMARK_JUDGE_FITTED"]) if "DAYMARK_JUDGE_FITTED" in os.environ else SHIPPED
 
 
 def windows(pre, post, step_s, meta):
@@ -44,8 +45,7 @@ def windows(pre, post, step_s, meta):
 def judge(pre, post, step_s, meta):
     before, after, history, deployed = windows(pre, post, step_s, meta)
     rules = [Rule(f"m{i}", f"m{i}", "", "both", 0.0, 0.0, True) for i in range(len(pre))]
-    more = {"fitted": _FITTED} if _FITTED is not None else {}
-    found = decide(before, after, rules, deployed_at_s=deployed, history=history, **more)
+    found = decide(before, after, rules, deployed_at_s=deployed, history=history, fitted=_FITTED)
     flag = np.array([c.outcome == "moved" for c in found], bool)
     score = np.array([_margin(c) for c in found])
     return {"flag": flag, "score": score, "person": overall(found) not in ("steady", "moved")}

@@ -50,6 +50,7 @@ def main():
 
 def pooled(out, folds, runs=RUNS):
     folder = data_folder()
+    assert folder is not None
     score = library(folder, "score")
     _, cases = library(folder, "benchlib").load(str(folder / "dev"))
     suspect = set((folder / "dev" / "suspect.txt").read_text().split())

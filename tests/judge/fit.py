@@ -120,7 +120,7 @@ def limits(scored, rows, keep=lambda _: True):
 
 def held_out(bench, more, folds):
     """Train each fold's tables on the other folds and score its cases: (tables by fold, {mode: {id: (score, N)}})."""
-    scored = {m: {} for m in bench}
+    scored: dict[str, dict[str, tuple[float, int]]] = {m: {} for m in bench}
     tables = {}
     for f in sorted(set(folds.values())):
         tables[f] = train_both(bench, more, lambda e, f=f: folds[e] != f)

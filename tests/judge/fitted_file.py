@@ -1,33 +1,66 @@
 """Fitted tables as an .npz (for folds) and as a module of plain arrays (what ships)."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypedDict
 
 import numpy as np
 
 from services.snapshotter.judge.tables import Fitted, Tables
+from services.snapshotter.judge.values import Floats, Ints
+from tests.judge import boost
 
-_PARTS = ("feature", "threshold", "points")
+_Arrays = TypedDict(
+    "_Arrays",
+    {
+        "slope": float,
+        "series": int,
+        "limit_days": list[int],
+        "limits": list[float],
+        "one_day.feature": Ints,
+        "one_day.threshold": Floats,
+        "one_day.points": Floats,
+        "one_day.start": float,
+        "several_days.feature": Ints,
+        "several_days.threshold": Floats,
+        "several_days.points": Floats,
+        "several_days.start": float,
+    },
+)
 
 
-def save(path, fitted: Fitted) -> None:
-    arrays = {"slope": fitted.slope, "series": fitted.series}
-    arrays["limit_days"], arrays["limits"] = list(fitted.limits), list(fitted.limits.values())
-    for name in ("one_day", "several_days"):
-        t = getattr(fitted, name)
-        arrays |= {f"{name}.{p}": getattr(t, p) for p in _PARTS} | {f"{name}.start": t.start}
+def save(path: Path, fitted: Fitted) -> None:
+    one, several = fitted.one_day, fitted.several_days
+    arrays: _Arrays = {
+        "slope": fitted.slope,
+        "series": fitted.series,
+        "limit_days": list(fitted.limits),
+        "limits": list(fitted.limits.values()),
+        "one_day.feature": one.feature,
+        "one_day.threshold": one.threshold,
+        "one_day.points": one.points,
+        "one_day.start": one.start,
+        "several_days.feature": several.feature,
+        "several_days.threshold": several.threshold,
+        "several_days.points": several.points,
+        "several_days.start": several.start,
+    }
     np.savez(path, **arrays)
 
 
-def load(path) -> Fitted:
+def load(path: Path | str) -> Fitted:
     with np.load(path) as z:
-        one, several = (
-            Tables(*(z[f"{n}.{p}"] for p in _PARTS), float(z[f"{n}.start"])) for n in ("one_day", "several_days")
-        )
+        one, several = _tables(z, "one_day"), _tables(z, "several_days")
         limits = dict(zip(z["limit_days"].tolist(), z["limits"].tolist(), strict=True))
         return Fitted(one, several, limits, float(z["slope"]), int(z["series"]))
 
 
-def rounded(t: Tables) -> Tables:
+def _tables(z: Mapping[str, np.ndarray[Any, Any]], name: str) -> Tables:
+    start = float(z[f"{name}.start"])
+    return Tables(z[f"{name}.feature"], z[f"{name}.threshold"], z[f"{name}.points"], start)
+
+
+def rounded(t: boost.Tables) -> Tables:
     """As it will be written: six digits for thresholds, three decimals for points."""
     cut = np.vectorize(lambda v: float(f"{v:.6g}"), otypes=[float])
     return Tables(t.feature, cut(t.threshold), np.round(t.points, 3), round(t.start, 3))

@@ -10,6 +10,8 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -33,11 +35,12 @@ def data_folder() -> Path | None:
     return Path(root) if (Path(root) / "dev" / "series.npz").exists() else None
 
 
-def library(folder: Path, name: str):
+def library(folder: Path, name: str) -> ModuleType:
     """benchlib or score, from the folder of the data."""
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(name, module)
     spec.loader.exec_module(module)
@@ -128,10 +131,14 @@ def _injected(case, pre, rng):
     k = min(len(able), max(1, int(rng.choice([1, 3, max(1, n // 5)]))))
     for m in rng.choice(able, k, replace=False):
         inj = {"m": int(m), "type": kind.replace("tail_add", "tail"), "size": size, "sign": int(rng.choice([1, -1]))}
-        inj |= {"delayed": {"start_h": float(rng.uniform(4, 18))}, "burst": {"amp": int(rng.choice([5, 10]))},
-                "tail_add": {"add": 4.0}, "zero": {"start_f": float(rng.random())},
-                "stuck": {"start_f": float(rng.random())}}.get(kind, {})  # fmt: skip
-        case["inj"].append(inj)
+        more: dict[str, dict[str, float]] = {
+            "delayed": {"start_h": float(rng.uniform(4, 18))},
+            "burst": {"amp": int(rng.choice([5, 10]))},
+            "tail_add": {"add": 4.0},
+            "zero": {"start_f": float(rng.random())},
+            "stuck": {"start_f": float(rng.random())},
+        }
+        case["inj"].append(inj | more.get(kind, {}))
         case["truth"].append(int(m))
     return case
 
@@ -144,7 +151,7 @@ def build(folder: Path, tell=lambda _: None):
     for mode in MODES:
         bench[mode] = [r for r in (answers(c, mode, series, benchlib) for c in cases) if r is not None]
         tell(f"{mode}: {len(bench[mode])} cases of the benchmark")
-    more = {"h0": [], "h7": [], "d": []}
+    more: dict[str, list[dict[str, Any]]] = {"h0": [], "h7": [], "d": []}
     rng = np.random.default_rng(11)
     for i, case in enumerate(more_cases(series)):
         for mode in more:

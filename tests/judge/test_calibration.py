@@ -24,7 +24,7 @@ def test_later_pairs_alarm_at_most_as_promised():
     rng = np.random.default_rng(4)
     alarms = []
     for _ in range(2000):
-        tops = rng.gumbel(size=40)
+        tops = rng.gumbel(size=40).tolist()
         limit = calibrate(SHIPPED, tops, 1, 0.05).fitted.limits[1]
         alarms.append(rng.gumbel() > limit)
     assert np.mean(alarms) <= 0.06

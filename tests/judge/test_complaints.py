@@ -58,6 +58,7 @@ def test_slow_creep_inside_every_tolerance_is_seen_from_the_anchor():  # ash/rak
         alone = judge(window(a), window(b, T0 + DAY), [rule()], deployed_at_s=T0 + DAY)[0]
         assert alone.outcome == "steady", release
         last = judge(window(a), window(b, T0 + DAY), [rule()], deployed_at_s=T0 + DAY, references=(anchor,))[0]
+    assert last is not None
     assert (last.outcome, last.view) == ("moved", "creep")
     assert "anchor" in last.sentence
 

@@ -19,6 +19,7 @@ pytestmark = [
 @pytest.mark.skipif(DATA is None, reason="the judge's data is not here (../shared/judge or DAYMARK_JUDGE_DATA)")
 def test_a_sample_of_real_cases_goes_through_the_scorer():
     """Not the figures (`python -m tests.judge.crossval` measures those), only that they could not be far off."""
+    assert DATA is not None
     score = library(DATA, "score")
     found = score.run(SimpleNamespace(
         part=str(DATA / "dev"), judge=f"{Path(__file__).with_name('candidate.py')}:judge", only=None, history=0,
@@ -33,6 +34,7 @@ def test_a_sample_of_real_cases_goes_through_the_scorer():
 def test_the_class_of_an_entity_and_the_date_are_never_read():
     from tests.judge.candidate import judge
 
+    assert DATA is not None
     benchlib = library(DATA, "benchlib")
     series, cases = benchlib.load(str(DATA / "dev"))
     c = benchlib.materialise(cases[0], series, 0)
