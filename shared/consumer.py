@@ -325,7 +325,8 @@ class Consumer:
 
     async def _bury(self, tx: Tx, record: Record, why: str) -> None:
         """A dead letter: a row, and a letter to `daymark.dead.<service>` with the original bytes, in one transaction."""
-        await self._limit(tx, "dead", _DEAD_LIMIT)
+        if record.topic not in self._raw:  # anybody may write there: a bad writer must not stop the good ones
+            await self._limit(tx, "dead", _DEAD_LIMIT)
         reason = why[:1000].replace("\0", "")
         buried = await tx.raw.fetchval(
             "INSERT INTO dead (topic, partition, position, key, value, headers, reason, at)"

@@ -16,8 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 KEY_HEADER = "daymark-key"
 SIGNATURE_HEADER = "daymark-signature"
-#: How far an event's time may lie from the database's, in seconds; after that a copy of it is refused.
+#: How far an event's time may lie in the database's future, in seconds.
 TOLERANCE_S = 300.0
+#: How far back an event's time may lie: as long as the topic keeps it. What was sent while we were down is not lost.
+KEPT_S = 7 * 86400.0
 
 
 def canonical(*, source: str, id: str, time: str, type: str, subject: str, data: bytes) -> bytes:

@@ -112,6 +112,8 @@ class Database:
                         raise RuntimeError("a command changed something without passing the choke point")
                     if isinstance(by, Call) and not tx._audits:
                         raise RuntimeError("a command left nothing on the record")
+                    if tx.once is not None and tx._answer is None:
+                        raise RuntimeError("a command with a key left no answer for its repeats")
                     await tx.flush()
                     await _commit(raw)
                 except Forbidden as refusal:

@@ -67,8 +67,8 @@ async def _relay(url: str, broker: str) -> dict[str, Any]:
 
             async def drain(one: Relay) -> int:
                 sent = 0
-                while await _unsent():
-                    sent += await one.send_some()
+                while (some := await one.send_some()) or await _unsent():
+                    sent += some
                 return sent
 
             async def _unsent() -> bool:

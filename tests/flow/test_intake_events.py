@@ -226,7 +226,17 @@ async def test_a_signature_covers_every_part(house: House, part: str) -> None:
     assert await house.tables() == before
 
 
-@pytest.mark.parametrize("minutes", [-6, 6])
+async def test_a_record_that_waited_while_we_were_down_is_taken(house: House) -> None:
+    time = (await house.at(-26)).isoformat().replace("+00:00", "Z")
+    assert await house.hear(await house.signed(registration(), TYPE, time=time)) is None
+
+
+async def test_a_source_of_ours_is_nobody_elses(house: House) -> None:
+    reason = await house.hear(await house.signed(registration(), TYPE, source="daymark/snapshotter"))
+    assert reason is not None and "service of ours" in reason
+
+
+@pytest.mark.parametrize("minutes", [-(7 * 24 * 60 + 5), 6])
 async def test_a_record_out_of_time_is_a_dead_letter(house: House, minutes: float) -> None:
     time = (await house.at(minutes / 60)).isoformat().replace("+00:00", "Z")
     reason = await house.hear(await house.signed(registration(), TYPE, time=time))

@@ -20,7 +20,7 @@ from shared.answers import Answer, Repeated
 from shared.bus import Record
 from shared.contracts.cloudevents import STRUCTURED, Inbound, binary
 from shared.contracts.inbound import INBOUND, CRNamed
-from shared.contracts.signing import KEY_HEADER, SIGNATURE_HEADER, TOLERANCE_S, is_signed
+from shared.contracts.signing import KEPT_S, KEY_HEADER, SIGNATURE_HEADER, TOLERANCE_S, is_signed
 from shared.db import Tx
 from shared.errors import DaymarkError, Invalid, Unreadable
 
@@ -71,8 +71,14 @@ async def on_inbound(tx: Tx, record: Record) -> None:
         data=record.value or b"",
     ):
         raise Unreadable("Its signature does not fit.")
-    if event.time is None or abs((event.time - tx.now).total_seconds()) > TOLERANCE_S:
-        raise Unreadable(f"Its time lies more than {TOLERANCE_S / 60:g} minutes from ours.")
+    # Once by (source, id) is what stops a replay; the time bounds how long that must be remembered. It is not bound to
+    # minutes: what was sent while we were down is heard late, and must not be lost.
+    if event.time is None or not -TOLERANCE_S <= (tx.now - event.time).total_seconds() <= KEPT_S:
+        raise Unreadable(
+            f"Its time lies {TOLERANCE_S / 60:g} minutes in the future, or over {KEPT_S / 86400:g} days back."
+        )
+    if event.source.startswith("daymark/"):
+        raise Unreadable("A source that begins with daymark/ is a service of ours.")
     tx.act_as(principal)
     try:
         await _take(tx, event, command)

@@ -269,9 +269,11 @@ async def ask_gate(deps: Deps, call: Call, cr_id: str, heard: str | None) -> Ans
         if last is not None:
             return Answer(200, dumps(_said_by_gate(found, last)))
     async with deps.db.tx(replace(call, once=None)) as tx:
+        # How far we have heard is asked before the facts are read: what arrives in between is in the answer, not claimed.
+        fresh = await how_fresh(tx, keys_of(dossier), not_heard=not_heard)
         desk = await _take(tx, cr_id, "ask_gate")
         dossier = desk.dossier
-        found = gate.answer(dossier, await how_fresh(tx, keys_of(dossier), not_heard=not_heard), tx.now)
+        found = gate.answer(dossier, fresh, tx.now)
         answer_id = await store.next_answer_id(tx)
         await desk.say(
             GateAnswered(
