@@ -170,8 +170,9 @@ def _letter(row: Any) -> Letter:
     refused here would hold up whatever else this service has to say.
     """
     key, value, headers = row["key"], row["value"], given_back(row["headers"])
-    size = len(key.encode()) + len(value) + sum(len(name.encode()) + len(said) for name, said in headers)
-    if size > MAX_RECORD_BYTES:
-        headers = tuple((name, said[:1000]) for name, said in headers if name.startswith("kafka_dlt-"))
-        return Letter(row["topic"], key[:1000], b"", (*headers, ("daymark-cut", str(size).encode())))
+    if row["topic"].startswith("daymark.dead."):
+        size = len(key.encode()) + len(value) + sum(len(name.encode()) + len(said) for name, said in headers)
+        if size > MAX_RECORD_BYTES:
+            headers = tuple((name, said[:1000]) for name, said in headers if name.startswith("kafka_dlt-"))
+            return Letter(row["topic"], key[:1000], b"", (*headers, ("daymark-cut", str(size).encode())))
     return Letter(row["topic"], key, value, headers)

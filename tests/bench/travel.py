@@ -72,9 +72,8 @@ async def _relay(url: str, broker: str) -> dict[str, Any]:
                 return sent
 
             async def _unsent() -> bool:
-                return bool(
-                    await connection.fetchval("SELECT EXISTS (SELECT 1 FROM intake.outbox WHERE sent_at IS NULL)")
-                )
+                async with db.connection() as (_, raw):
+                    return bool(await raw.fetchval("SELECT EXISTS (SELECT 1 FROM outbox WHERE sent_at IS NULL)"))
 
             for one in pair:  # the producer's first metadata is not what is measured
                 await one.send_some()

@@ -172,7 +172,9 @@ def _answers(host: str, port: int) -> bool:
 
 def _free_pair_of_ports() -> int:
     """A free port whose next one is free as well (for the controller), below those that the kernel gives to clients."""
-    for port in range(20_000 + os.getpid() % 5_000 * 2, 32_000, 2):
+    # Two workers of one run have neighbouring pids: each begins 200 ports from the other, or both would take a port that
+    # is free until the other's broker has started, and speak to that one.
+    for port in range(20_000 + os.getpid() % 60 * 200, 32_000, 2):
         with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as two:
             one.bind(("127.0.0.1", port))
             two.bind(("127.0.0.1", port + 1))
