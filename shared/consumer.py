@@ -35,7 +35,7 @@ RawStep = Callable[[Tx, Record], Awaitable[None]]
 MAX_BATCH = 500
 _TRIES = 3  #: of one letter alone, before its key is parked
 _PARK_LIMIT, _DEAD_LIMIT, _LIMIT_WINDOW = 20, 100, "5 minutes"
-_DRAIN_AFTER_S = 2.0
+_DECODE_AT_ONCE = 20
 
 
 class Fenced(Exception):
@@ -161,7 +161,12 @@ class Consumer:
 
     async def _fetch(self, subscription: Subscription) -> tuple[list[_Heard], Mapping[TP, int]]:
         batch = await subscription.batch(max_records=MAX_BATCH, wait_s=1.0)
-        return [self._decode(record) for record in batch.records], batch.generations
+        heard = []
+        for number, record in enumerate(batch.records):
+            heard.append(self._decode(record))
+            if number % _DECODE_AT_ONCE == 0:
+                await asyncio.sleep(0)  # reading goes on while the database is at work, never instead of asking it
+        return heard, batch.generations
 
     async def hear(self, batch: Batch) -> Mapping[TP, int]:
         """Handle a batch; the positions reached."""
@@ -248,11 +253,12 @@ class Consumer:
         """Ids of those that this service never heard before; now it has."""
         if not events:
             return set()
+        told = dict.fromkeys((event.source, event.id) for event in events)
         rows = await tx.raw.fetch(
-            "INSERT INTO inbox (scope, id, at) SELECT DISTINCT s, i, $3::timestamptz"
+            "INSERT INTO inbox (scope, id, at) SELECT s, i, $3::timestamptz"
             " FROM unnest($1::text[], $2::text[]) AS u(s, i) ON CONFLICT DO NOTHING RETURNING id",
-            [f"bus:{self._db.service}:{event.source}" for event in events],
-            [event.id for event in events],
+            [f"bus:{self._db.service}:{source}" for source, _ in told],
+            [id for _, id in told],
             tx.now,
         )
         return {row["id"] for row in rows}

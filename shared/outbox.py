@@ -117,7 +117,8 @@ class Relay:
                     self._note_failure(alone, lanes, rows[0], error)
                     raise
                 await raw.execute(
-                    "UPDATE outbox SET sent_at = daymark_now() WHERE id = ANY($1::int8[])", [row["id"] for row in rows]
+                    "UPDATE outbox SET sent_at = (SELECT daymark_now()) WHERE id = ANY($1::int8[])",
+                    [row["id"] for row in rows],
                 )
             await raw.execute("COMMIT")
         if alone is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 import uuid
 from typing import Any
@@ -131,6 +132,8 @@ def consumer() -> dict[str, Any]:
 async def _consumer(url: str, broker: str) -> dict[str, Any]:
     telemetry = Telemetry("reviewer", version="bench")
     topic = TestsRecorded.topic
+    gc.collect()
+    gc.freeze()  # as a service does when it has started; both loops run in this process
     db = Database(url, service="reviewer", rights={}, role="reviewer")
     async with open_bus(f"kafka://{broker}") as bus, admin(url) as connection:
         await bus.apply_topics([TopicSpec(topic, 24)])
