@@ -155,11 +155,16 @@ def normal(value: Any, key: str = "") -> Any:
             told = [{**row, "sequence": 0} for row in rows if row["type"] not in ASKED]
             return sorted(told, key=repr)
         if key == "gate_answers":
-            return [row for row, next_row in zip_longest(rows, rows[1:]) if row != next_row]
+            # Just after the clock has been stepped an answer may be stale as well: that is of the moment it was asked.
+            fresh = [{**row, "reasons": [why for why in row["reasons"] if why[0] != "stale"]} for row in rows]
+            told = [row for row in fresh if row["go"] or row["reasons"]]
+            return [row for row, next_row in zip_longest(told, told[1:]) if row != next_row]
         return rows
     if isinstance(value, str):
         if key in SAID:
             return value
+        if key == "answer_id":
+            return "<id>"  # as many as were asked
         text = _ASKED.sub("<asked>", _HASH.sub("<hash>", _TIME.sub("<time>", value)))
         return _NUMBER.sub("<n>", text) if key == "sentence" else text
     if isinstance(value, float):

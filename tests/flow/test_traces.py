@@ -66,6 +66,7 @@ async def test_a_trace_goes_from_a_request_through_letter_step_and_job_to_the_ne
             tx.audit("a")
             data = CRWithdrawn(cr_id="CR-1", product_id="epl", reason="r", withdrawn_at=tx.now)
             tx.emit(data, sequence=1)
+            tx.answer(200, {})
     publisher = _Letters()
     relay = Relay(bench.db, None, telemetry)  # type: ignore[arg-type]
     relay._publisher = publisher
