@@ -260,8 +260,8 @@ class World:
         await self.t.until_stage(cr.id, "deployed", "observing")
         return cr
 
-    async def gate(self, cr: Change, *codes: str, go: bool | None = None) -> Any:
-        """The gate's answer, once its reasons are exactly these."""
+    async def gate(self, cr: Change, *codes: str, **wanted: Any) -> Any:
+        """The gate's answer, once its reasons are exactly these, and what else is `wanted` of it (`go=True`) is so."""
         last: list[Any] = [None]
 
         async def answer() -> Any:
@@ -270,7 +270,7 @@ class World:
             if answered.status_code != 200:
                 return None
             is_so = {reason["code"] for reason in found["reasons"]} == set(codes)
-            return found if is_so and (go is None or found["go"] is go) else None
+            return found if is_so and all(found[name] == value for name, value in wanted.items()) else None
 
         try:
             return await self.t.until(f"the gate to give {codes}", answer)
