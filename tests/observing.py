@@ -264,7 +264,8 @@ async def snapshotter(postgres: Databases) -> AsyncIterator[House]:
     source = PrometheusSource(settings, httpx2.MockTransport(prometheus))
     deps = handlers.Deps(db, {"main": source})
     app = FastAPI()
-    app.include_router(api.router)
+    for router in api.routers:
+        app.include_router(router)
     problems(app)
     limits(app)
     app.state.deps = deps

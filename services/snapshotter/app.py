@@ -28,7 +28,7 @@ def build(settings: Settings | None = None) -> FastAPI:
     return service(
         name="snapshotter",
         card=snapshotter.__doc__ or "",
-        routers=[api.router],
+        routers=api.routers,
         rights=domain.RIGHTS,
         on=handlers.ON,
         jobs=handlers.JOBS,

@@ -1,4 +1,4 @@
-"""The HTTP door of the snapshotter: parse, call one handler, answer."""
+"""The doors to snapshots and to the observation of a CR."""
 
 from __future__ import annotations
 

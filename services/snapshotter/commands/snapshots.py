@@ -1,4 +1,4 @@
-"""What may be asked of the snapshotter, and what it answers: the shapes that both doors and handlers know."""
+"""Snapshots, benchmarks, the observation of a CR: what is asked and answered."""
 
 from __future__ import annotations
 

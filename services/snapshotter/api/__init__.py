@@ -1,0 +1,8 @@
+"""The HTTP doors of the snapshotter: parse, call one handler, answer."""
+
+from services.snapshotter.api import snapshots
+
+#: One router per room, each with the prefix and tags of its own.
+routers = [snapshots.router]
+
+__all__ = ["routers"]

@@ -1,0 +1,33 @@
+"""What may be asked of the snapshotter, and what it answers: the shapes that both doors and handlers know."""
+
+from services.snapshotter.commands.snapshots import (
+    AlsoDeployed,
+    BenchmarkView,
+    DeploymentView,
+    LookView,
+    ObservationView,
+    PublishSnapshot,
+    ReadingView,
+    SamplesView,
+    SeriesView,
+    SnapshotPage,
+    SnapshotSummary,
+    SnapshotView,
+    WindowView,
+)
+
+__all__ = [
+    "AlsoDeployed",
+    "BenchmarkView",
+    "DeploymentView",
+    "LookView",
+    "ObservationView",
+    "PublishSnapshot",
+    "ReadingView",
+    "SamplesView",
+    "SeriesView",
+    "SnapshotPage",
+    "SnapshotSummary",
+    "SnapshotView",
+    "WindowView",
+]
