@@ -135,6 +135,9 @@ class InvestigationView(BaseModel):
     product: str
     deployment: int
     revision: int
+    look: Literal["after", "recovery"] = Field(
+        description="The look that had a bad answer or none: after the deploy, or at the recovery from it."
+    )
     deviation: str | None
     incident: str | None
     severity: Severity

@@ -37,6 +37,7 @@ RIGHTS = {
 }
 
 InvestigationState = Literal["opened", "acknowledged", "explained", "decided", "closed"]
+Look = Literal["after", "recovery"]
 CaseState = Literal["owed", "red", "green"]
 STEPS: tuple[Step, ...] = ("acknowledge", "explain", "decide")
 _GRAVITY: tuple[Severity, ...] = ("minor", "major", "critical")
@@ -108,7 +109,7 @@ class Investigation:
     product_id: str
     deployment: int
     revision: int
-    kind: Literal["deviation", "absence"]
+    kind: Literal["deviation", "absence", "not_recovered"]
     deviation_id: str | None
     incident_id: str | None
     severity: Severity
@@ -120,6 +121,7 @@ class Investigation:
     explain_by: datetime
     decide_by: datetime
     policy_version: str | None
+    look: Look = "after"  #: the one whose answer was bad, or did not come
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
     explained_at: datetime | None = None
@@ -280,6 +282,7 @@ def open_investigation(investigation: Investigation) -> tuple[Investigation, lis
             deviation_id=opened.deviation_id,
             incident_id=opened.incident_id,
             revision=opened.revision,
+            look=opened.look,
             severity=opened.severity,
             owner_person=opened.owner,
             because=opened.because,
@@ -332,6 +335,10 @@ def decide(
         raise Forbidden(f"{investigation.cr_id} names no PTASK engineer; name one before deciding.")
     if by != investigation.owner:
         raise Forbidden(f"Only {investigation.owner}, the PTASK engineer of {investigation.cr_id}, decides.")
+    if investigation.look == "recovery" and decision == "rollback":
+        raise Conflict(
+            f"{investigation.cr_id} was rolled back already; say keep, and why the recovery may stay as it is."
+        )
     state = _moved(investigation, decision)
     moved = replace(
         investigation,

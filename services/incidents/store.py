@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from services.incidents.domain import Case, Incident, Investigation, Release
+from services.incidents.domain import Case, Incident, Investigation, Look, Release
 from shared.db import Tx, plumbing
 from shared.errors import Stale
 
@@ -80,6 +80,7 @@ investigations = Table(
     Column("deployment", Integer, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("kind", Text, nullable=False),
+    Column("look", Text, nullable=False, server_default="after"),
     Column("deviation_id", Text),
     Column("incident_id", Text),
     Column("severity", Text, nullable=False),
@@ -102,7 +103,8 @@ investigations = Table(
     Column("reason", Text),
     Column("escalated", ARRAY(Text), nullable=False),
     Column("version", BigInteger, nullable=False),
-    UniqueConstraint("cr_id", "deployment", "revision", "kind", name="investigations_once"),
+    # Deploys and rollbacks count their revisions apart: a recovery of revision 1 is not the look of revision 1.
+    UniqueConstraint("cr_id", "deployment", "revision", "kind", "look", name="investigations_once"),
 )
 # As much of others' things as is needed here; newest by sequence.
 releases = Table(
@@ -248,7 +250,7 @@ async def change_request(tx: Tx, cr_id: str) -> Row[Any] | None:
 
 
 async def investigations_of(
-    tx: Tx, cr_id: str, *, deployment: int | None = None, revision: int | None = None
+    tx: Tx, cr_id: str, *, deployment: int | None = None, revision: int | None = None, look: Look | None = None
 ) -> Sequence[Investigation]:
     """Of one CR, oldest first, locked."""
     query = select(investigations).where(investigations.c.cr_id == cr_id)
@@ -256,6 +258,8 @@ async def investigations_of(
         query = query.where(investigations.c.deployment == deployment)
     if revision is not None:
         query = query.where(investigations.c.revision == revision)
+    if look is not None:
+        query = query.where(investigations.c.look == look)
     rows = await tx.all(query.order_by(investigations.c.opened_at, investigations.c.id).with_for_update())
     return [_value(Investigation, row) for row in rows]
 

@@ -28,6 +28,7 @@ class InvestigationOpened(
     acknowledge_by: Instant
     explain_by: Instant
     decide_by: Instant
+    look: Literal["after", "recovery"] = "after"  #: of which look the answer was bad or did not come
 
 
 class InvestigationAcknowledged(

@@ -6,7 +6,7 @@ Every field has an effect that a test shows. Durations say their unit in their n
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -20,8 +20,25 @@ Enforcement = Literal["observe", "advise", "enforce"]
 Severity = Literal["critical", "major", "minor"]
 
 
+class Later:
+    """Marks a field that was added after policies had versions: at its default, a policy keeps the version it had."""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def spoken(self) -> dict[str, Any]:
+        """The document that a version is the hash of: everything, but what was added later and says nothing new."""
+        found = self.model_dump(mode="json")
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if any(isinstance(mark, Later) or mark is Later for mark in field.metadata) and value == field.default:
+                del found[name]
+            elif isinstance(value, _Part):
+                found[name] = value.spoken()
+            elif isinstance(value, tuple) and any(isinstance(each, _Part) for each in value):
+                found[name] = [each.spoken() for each in value]
+        return found
 
 
 class SuiteRule(_Part):
@@ -113,7 +130,7 @@ class Policy(_Part):
 
     def version(self) -> str:
         """Content hash: the same words give the same version on any machine."""
-        canonical = orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+        canonical = orjson.dumps(self.spoken(), option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(canonical).hexdigest()[:16]
 
 

@@ -80,6 +80,7 @@ class SnapshotOverdue(Fact, type="snapshot.overdue.v1", topic="daymark.snapshots
     due_at: Instant
     overdue_at: Instant
     reason: str
+    severity: Severity = "major"  #: of the gravest SLI that decides and could not be read
 
 
 class ObservationClosed(

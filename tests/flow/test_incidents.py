@@ -310,6 +310,38 @@ async def test_a_deviation_takes_over_from_the_search_for_an_answer(house: House
     assert await house.agenda() == {"INV-2/acknowledge", "INV-2/explain", "INV-2/decide"}
 
 
+async def test_a_recovery_without_an_answer_is_investigated_beside_the_deviation_it_follows(house: House) -> None:
+    await house.moved()
+    await house.say(back("CR-1", "epl", house.story.now))
+    await house.say(overdue(house, kind="recovery", severity="critical"))
+    await house.say(verdict(house, "no_data", kind="recovery"))
+    first, second = sorted(await house.investigations(), key=lambda one: one["id"])
+    assert (first["look"], first["state"]) == ("after", "closed")
+    assert (second["look"], second["state"], second["severity"]) == ("recovery", "opened", "critical")
+    assert second["incident"] is None and "recovery snapshot is overdue" in second["because"]
+    assert await house.agenda() == {"INV-2/acknowledge", "INV-2/explain", "INV-2/decide"}
+    again = await house.step("pia", "decide", "INV-2", decision="rollback", reason="again")
+    assert again.status_code == 409 and "rolled back already" in again.json()["detail"]
+    # A rollback that is heard again, or corrected, ends the search for an answer only when its look is superseded.
+    await house.say(back("CR-1", "epl", house.story.now).model_copy(update={"revision": 2}))
+    assert len(await house.agenda()) == 3
+    said = {"cr_id": "CR-1", "product_id": "epl", "deployment": 1, "revision": 1, "kind": "recovery"}
+    await house.say(ObservationSuperseded(**said, reason="the rollback time was corrected", at=house.story.now))
+    assert await house.agenda() == set()
+
+
+async def test_a_recovery_that_is_none_needs_somebody_and_owes_nothing_more(house: House) -> None:
+    await house.moved()
+    await house.say(back("CR-1", "epl", house.story.now))
+    await house.say(verdict(house, "moved", kind="recovery"))
+    found = {one["id"]: one for one in await house.investigations()}
+    assert found["INV-2"]["look"] == "recovery" and found["INV-2"]["state"] == "opened"
+    assert len((await house.get("/incidents"))["items"]) == 1 and len(await house.cases()) == 1
+    assert (await house.step("pia", "explain", "INV-2", explanation="The cache is cold.")).status_code == 200
+    kept = await house.step("pia", "decide", "INV-2", decision="keep", reason="It fills within the day.")
+    assert kept.status_code == 200 and await house.agenda() == set()
+
+
 async def test_a_superseded_look_closes_the_question_it_raised(house: House) -> None:
     await house.say(verdict(house, "no_data"))
     said = {

@@ -31,6 +31,7 @@ from shared.contracts import (
 from shared.db import Appointment, Tx
 from shared.errors import NotFound, TryLater
 
+_OfALook = DeviationDetected | DeviationWithdrawn | ObservationClosed | ObservationSuperseded | SnapshotOverdue
 _ROLLED_BACK = "rolled back before a decision was recorded"
 
 
@@ -114,7 +115,7 @@ async def on_deviation_detected(tx: Tx, event: Event[DeviationDetected]) -> None
         titles=(f"{said.title} stays at its benchmark ({cr.title})"[:200],),
         policy_version=event.policy_version,
     )
-    for other in await store.investigations_of(tx, said.cr_id, deployment=said.deployment, revision=said.revision):
+    for other in await _of_look(tx, said, "after"):
         await _close(tx, other, "a verdict has come: the deviation has an investigation of its own")
     clock = getattr(policy.clocks, said.severity)
     await _investigate(
@@ -133,26 +134,28 @@ async def on_deviation_detected(tx: Tx, event: Event[DeviationDetected]) -> None
 async def on_observation_closed(tx: Tx, event: Event[ObservationClosed]) -> None:
     """No answer needs a person as much as a bad one. An answer ends the search for one."""
     said = event.data
-    if said.kind == "after" and said.outcome in ("no_data", "inconclusive"):
+    if said.outcome in ("no_data", "inconclusive"):
         severity = domain.unanswered(said.comparisons)
-        await _look_into_absence(tx, event, severity, f"The verdict is {said.outcome}: {said.sentence}")
-        return
-    for found in await store.investigations_of(tx, said.cr_id, deployment=said.deployment, revision=said.revision):
-        if found.kind == "absence" and said.kind == "after" and said.outcome == "steady":
-            await _close(tx, found, f"the verdict came: {said.sentence}")
+        await _look_into(tx, event, severity, f"The verdict is {said.outcome}: {said.sentence}")
+    elif said.outcome == "moved" and said.kind == "recovery":
+        # No second deviation and no second debt: the same fault is still there, and somebody must take it up.
+        await _look_into(tx, event, domain.unanswered(said.comparisons), said.sentence, kind="not_recovered")
+    elif said.outcome == "steady":
+        for found in await _of_look(tx, said, said.kind):
+            if found.kind == "absence":
+                await _close(tx, found, f"the verdict came: {said.sentence}")
 
 
 async def on_snapshot_overdue(tx: Tx, event: Event[SnapshotOverdue]) -> None:
     said = event.data
-    await _look_into_absence(tx, event, "major", f"The {said.kind} snapshot is overdue: {said.reason}")
+    await _look_into(tx, event, said.severity, f"The {said.kind} snapshot is overdue: {said.reason}")
 
 
 async def on_observation_over(tx: Tx, event: Event[ObservationSuperseded] | Event[DeviationWithdrawn]) -> None:
     """What no longer holds is closed with that reason; an incident that was none owes nothing."""
     said = event.data
-    if isinstance(said, ObservationSuperseded) and said.kind != "after":
-        return  # a recovery has revisions of its own; the deviation it follows still stands
-    for found in await store.investigations_of(tx, said.cr_id, deployment=said.deployment, revision=said.revision):
+    # A recovery has revisions of its own; the deviation that it follows still stands.
+    for found in await _of_look(tx, said, said.kind if isinstance(said, ObservationSuperseded) else "after"):
         await _close(tx, found, said.reason)
     if isinstance(said, DeviationWithdrawn):
         incident = await store.incident_of_deviation(tx, said.deviation_id)
@@ -168,17 +171,27 @@ async def on_rolled_back(tx: Tx, event: Event[CRRolledBack]) -> None:
     """A rollback nobody decided on here ends the investigation all the same, also one that is heard of later."""
     await store.lock_product(tx, event.data.product_id)
     store.put_rollback(tx, event.data.cr_id, event.data.deployment)
-    for found in await store.investigations_of(tx, event.data.cr_id, deployment=event.data.deployment):
+    for found in await store.investigations_of(tx, event.data.cr_id, deployment=event.data.deployment, look="after"):
         await _close(tx, found, _ROLLED_BACK)
 
 
-async def _look_into_absence(
-    tx: Tx, event: Event[ObservationClosed] | Event[SnapshotOverdue], severity: Severity, because: str
+async def _of_look(tx: Tx, said: _OfALook, look: domain.Look) -> Sequence[Investigation]:
+    return await store.investigations_of(tx, said.cr_id, deployment=said.deployment, revision=said.revision, look=look)
+
+
+async def _look_into(
+    tx: Tx,
+    event: Event[ObservationClosed] | Event[SnapshotOverdue],
+    severity: Severity,
+    because: str,
+    *,
+    kind: Literal["absence", "not_recovered"] = "absence",
 ) -> None:
+    """One investigation of one look, whatever is heard of it first: that it is overdue, or that it says nothing."""
     said = event.data
     # Deviations and looks come on two topics, so perhaps at once: the second of them must see what the first opened.
     await store.lock_product(tx, said.product_id)
-    if await store.investigations_of(tx, said.cr_id, deployment=said.deployment, revision=said.revision):
+    if await _of_look(tx, said, said.kind):
         return
     policy = await policies.of(tx, said.product_id, event.policy_version)
     cr = await store.change_request(tx, said.cr_id)
@@ -188,7 +201,7 @@ async def _look_into_absence(
     await _investigate(
         tx,
         event,
-        kind="absence",
+        kind=kind,
         owner=cr.ptask,
         severity=severity,
         because=because,
@@ -216,7 +229,7 @@ async def _investigate(
     tx: Tx,
     event: Event[Any],
     *,
-    kind: Literal["deviation", "absence"],
+    kind: Literal["deviation", "absence", "not_recovered"],
     owner: str,
     severity: Severity,
     because: str,
@@ -225,6 +238,7 @@ async def _investigate(
     incident_id: str | None,
 ) -> None:
     said = event.data
+    look: domain.Look = getattr(said, "kind", "after")  # a deviation is always of the look after the deploy
     acknowledge_by, explain_by, decide_by = deadlines
     opened, facts = domain.open_investigation(
         Investigation(
@@ -234,6 +248,7 @@ async def _investigate(
             deployment=said.deployment,
             revision=said.revision,
             kind=kind,
+            look=look,
             deviation_id=deviation_id,
             incident_id=incident_id,
             severity=severity,
@@ -254,8 +269,7 @@ async def _investigate(
         evidence=_evidence(opened), policy_version=event.policy_version, because=because,
     )  # fmt: skip
     # The rollback comes on another topic: heard before this, it ends it as it would have after.
-    of_the_deploy = getattr(said, "kind", "after") == "after"
-    if of_the_deploy and await store.was_rolled_back(tx, said.cr_id, said.deployment):
+    if look == "after" and await store.was_rolled_back(tx, said.cr_id, said.deployment):
         await _close(tx, opened, _ROLLED_BACK)
 
 

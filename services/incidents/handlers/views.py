@@ -53,6 +53,7 @@ def investigation_view(found: Investigation) -> InvestigationView:
         product=found.product_id,
         deployment=found.deployment,
         revision=found.revision,
+        look=found.look,
         deviation=found.deviation_id,
         incident=found.incident_id,
         severity=found.severity,

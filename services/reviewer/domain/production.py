@@ -112,6 +112,7 @@ class Investigation:
     reason: str | None = None
     rollback_requested_at: datetime | None = None
     closed: str | None = None  #: why it ended without a decision
+    look: ObservationKind = "after"  #: whose answer was bad, or did not come
 
     @property
     def is_acknowledged(self) -> bool:
@@ -342,6 +343,7 @@ def investigations(facts: Facts) -> tuple[Investigation, ...]:
             end.reason if end else None,
             requested[name].at if name in requested else None,
             over.reason if over else None,
+            data.look,
         )
     return tuple(sorted(found.values(), key=lambda one: (one.opened_at, one.investigation_id)))
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from services.reviewer.domain import gate
 from services.reviewer.domain.dossier import Before, Deployment, Dossier
+from shared.contracts import ObservationKind
 
 Stage = Literal[
     "registered",
@@ -49,6 +50,7 @@ MOVES: dict[tuple[Stage, str], Stage] = {
     ("observing", "cr.rolled_back"): "recovering",
     ("recovering", "observation.closed (recovery): steady"): "recovered",
     ("recovering", "observation.closed (recovery): anything else"): "needs_person",
+    ("needs_person", "investigation.decided: keep (recovery)"): "rolled_back",
     ("recovered", "work on the next attempt"): "registered",
     ("registered", "cr.withdrawn"): "withdrawn",
     ("in_review", "cr.withdrawn"): "withdrawn",
@@ -84,19 +86,19 @@ def _in_production(last: Deployment, at: datetime) -> Stage:
     verdict = last.verdict("after")
     has_deviated = any(one.withdrawn is None and one.revision == last.deploy.revision for one in last.deviations)
     if has_deviated or (verdict is not None and verdict.outcome == "moved"):
-        return _investigated(last) or "deviating"
+        return _investigated(last, "after") or "deviating"
     if verdict is None:
         policy = last.stood.policy
         settle_s = policy.observation.settle_min * 60 if policy is not None else 0.0
         return "observing" if (at - last.deploy.deployed_at).total_seconds() >= settle_s else "deployed"
     if verdict.outcome == "steady":
         return "verified"
-    return _investigated(last) or "needs_person"
+    return _investigated(last, "after") or "needs_person"
 
 
-def _investigated(last: Deployment) -> Stage | None:
-    """What became of the investigation of this deployment; None while nobody took it up."""
-    standing = [one for one in last.investigations if one.closed is None]
+def _investigated(last: Deployment, look: ObservationKind) -> Stage | None:
+    """What became of the investigation of this look at the deployment; None while nobody took it up."""
+    standing = [one for one in last.investigations if one.closed is None and one.look == look]
     if not standing:
         return None
     newest = standing[-1]
@@ -110,4 +112,7 @@ def _back(last: Deployment, at: datetime) -> Stage:
     assert rollback is not None
     if verdict is None:
         return "recovering" if rollback.rolled_back_at <= at else "rolled_back"
-    return "recovered" if verdict.outcome == "steady" else "needs_person"
+    if verdict.outcome == "steady":
+        return "recovered"
+    taken_up = _investigated(last, "recovery")
+    return "rolled_back" if taken_up == "kept" else taken_up or "needs_person"  # nothing is in production to be kept

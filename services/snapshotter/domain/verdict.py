@@ -67,6 +67,12 @@ def gravest(compared: Sequence[ComparedSLI]) -> ComparedSLI | None:
     return min(moved, key=lambda c: (_GRAVITY.index(c.severity), -_times_its_limit(c)), default=None)
 
 
+def _unread(compared: Sequence[ComparedSLI]) -> Severity:
+    """How grave it is that something could not be read: as grave as a deviation on the gravest of it would be."""
+    there = [c.severity for c in compared if c.outcome == "no_data" and c.decides]
+    return min(there, key=_GRAVITY.index, default="major")
+
+
 def _times_its_limit(c: ComparedSLI) -> float:
     if c.before is not None and c.after is not None and c.limit:
         return abs(c.after - c.before) / c.limit
@@ -154,6 +160,7 @@ def close(
                 due_at=look.due_at,
                 overdue_at=now,
                 reason=overdue_because,
+                severity=_unread(found.comparisons),
             )
         )
     facts.append(
