@@ -269,7 +269,7 @@ async def tell(t: Teller) -> dict[str, str]:
     await t.step(21 * _HOUR + 26 * _MINUTE)
     found = await t.until_stage(steady, "verified")
     t.say(f"  {steady}: {_verdict(found)}")
-    await t.step(_HOUR)
+    await t.step(_HOUR + 3 * _MINUTE)  # as long as lay between the deploys: a minute short of it would be waited for
     found = await t.until_stage(moving, "deviating")
     t.say(f"  {moving}: {_verdict(found)}")
 

@@ -135,6 +135,25 @@ async def test_headers_come_from_the_settings_alone() -> None:
     assert (seen[0].headers["authorization"], seen[0].headers["x-scope-orgid"]) == ("Bearer s3cret", "epl")
 
 
+async def test_answers_are_packed_only_where_the_settings_say_that_the_line_is_slow() -> None:
+    seen: list[str] = []
+    asked = noting(seen, lambda request: request.headers["accept-encoding"])
+    await read(asked)
+    await read(asked, gzip=True)
+    assert seen == ["identity", "gzip"]
+
+
+@pytest.mark.parametrize("n", [1_440, MOST_POINTS])  # read on the loop, and beside it
+async def test_a_long_answer_is_read_as_exactly_as_a_short_one(n: int) -> None:
+    numbers = np.random.default_rng(n).lognormal(3, 2, n)
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked = points(request)
+        return httpx2.Response(200, json=matrix([[at, repr(float(v))] for at, v in zip(asked, numbers, strict=True)]))
+
+    assert values(await read(answer, n)) == numbers.tolist()
+
+
 GOOD = [[START, "1"]]
 FAULTS: dict[str, tuple[Answer, str, bool]] = {
     "refused query": (always(400, {"status": "error", "error": "parse error"}), "(HTTP 400): parse error", False),

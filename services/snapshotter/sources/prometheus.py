@@ -7,9 +7,11 @@ it is whole: one series, on the grid that was asked, without a warning that some
 from __future__ import annotations
 
 import asyncio
-import math
 import ssl
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import httpx2
@@ -25,6 +27,10 @@ MOST_POINTS = 11_000
 #: Times travel as milliseconds; a step further off than this is not the step that was asked for.
 OFF_GRID_S = 0.002
 NOT_WHOLE = "partial answer: "
+#: An answer of a day at 60 s is read in less than a millisecond, which is less than a thread costs. Larger ones are read
+#: beside the loop, one after another: two threads would only take the interpreter from each other, and from the loop.
+_AT_ONCE_BYTES = 100_000
+_DECODER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prometheus-answers")
 
 
 class PrometheusSettings(BaseModel):
@@ -36,7 +42,8 @@ class PrometheusSettings(BaseModel):
     url: HttpUrl  #: without `/api/v1`
     headers: dict[str, SecretStr] = Field(default_factory=dict)
     timeout_s: float = Field(default=30, gt=0, le=600)  #: for one request, from first byte sent to last received
-    at_once: int = Field(default=4, ge=1, le=64)  #: requests under way at the same time
+    at_once: int = Field(default=8, ge=1, le=64)  #: requests under way at the same time
+    gzip: bool = False  #: for a source beyond a slow line: packing answers costs it more time than a local net needs
     max_bytes: int = Field(default=32_000_000, ge=1_000)  #: of one answer, unpacked
     ca_file: str | None = None  #: a PEM file to trust instead of the system's authorities
 
@@ -68,7 +75,10 @@ class PrometheusSource:
         self._method = "POST"
         self._client = httpx2.AsyncClient(
             transport=transport,
-            headers={name: value.get_secret_value() for name, value in settings.headers.items()},
+            headers={
+                "Accept-Encoding": "gzip" if settings.gzip else "identity",
+                **{name: value.get_secret_value() for name, value in settings.headers.items()},
+            },
             timeout=settings.timeout_s,
             follow_redirects=False,  # a redirect could carry the credentials elsewhere
             trust_env=False,  # only the settings say how a source is reached
@@ -91,18 +101,15 @@ class PrometheusSource:
         names: dict[str, str] | None = None
         try:
             for first in range(0, total, MOST_POINTS):
-                count = min(MOST_POINTS, total - first)
-                part_start = start_s + first * step_s
-                answer = await self._ask(query, part_start, part_start + (count - 1) * step_s, step_s)
-                notes += [note for note in _notes(answer) if note not in notes]
-                series = _only_series(answer)
-                if series is None:
+                grid = _Grid(start_s + first * step_s, step_s, min(MOST_POINTS, total - first))
+                part = await self._ask(query, grid)
+                notes += [note for note in part.notes if note not in notes]
+                if part.metric is None:
                     continue
-                metric = series.get("metric")
-                if names is not None and metric != names:  # each part has one series, but not the same one
+                if names is not None and part.metric != names:  # each part has one series, but not the same one
                     raise _Fault("the query returns 2 series over this window, one is needed", retry=False)
-                names = metric
-                values[first : first + count] = _on_grid(series, part_start, step_s, count)
+                names = part.metric
+                values[first : first + grid.count] = part.values
         except _Fault as fault:
             return fault.missing
         if names is None:
@@ -115,14 +122,14 @@ class PrometheusSource:
             return Missing(f"no numbers: all {total} steps are NaN, infinite or absent")
         return Series(values, tuple(notes))
 
-    async def _ask(self, query: str, first_s: float, last_s: float, step_s: int) -> dict[str, Any]:
-        """The parsed answer to one request. `last_s` is included: the API's window is closed. Raises _Fault."""
+    async def _ask(self, query: str, grid: _Grid) -> _Part:
+        """What one request brings. Raises _Fault."""
         timeout_s = self._settings.timeout_s
         form = {
             "query": query,
-            "start": f"{first_s:.3f}",
-            "end": f"{last_s:.3f}",
-            "step": str(step_s),
+            "start": f"{grid.start_s:.3f}",
+            "end": f"{grid.start_s + (grid.count - 1) * grid.step_s:.3f}",  # the API's window is closed
+            "step": str(grid.step_s),
             "timeout": f"{timeout_s:g}s",  # the server need not go on when we have left
             "partial_response": "false",  # Thanos: half an answer looks like a drop
             "nocache": "1",  # VictoriaMetrics: otherwise it moves start and end
@@ -139,10 +146,9 @@ class PrometheusSource:
                 raise _Fault(
                     f"the connection broke off: {_plain(str(error) or type(error).__name__)}", retry=True
                 ) from None
-        # Many megabytes take a while, and other work shares this loop.
-        answer = await asyncio.to_thread(_parsed, body) if len(body) > 1_000_000 else _parsed(body)
-        _refuse_bad_status(status, answer)
-        return answer if isinstance(answer, dict) else {}
+            if len(body) < _AT_ONCE_BYTES:
+                return _part(status, body, grid)
+            return await asyncio.get_running_loop().run_in_executor(_DECODER, _part, status, body, grid)
 
     async def _send(self, form: dict[str, str]) -> tuple[int, bytes]:
         """(HTTP status, body). POST, since queries are long; GET when that is all the source takes, remembered."""
@@ -168,6 +174,36 @@ class PrometheusSource:
             return response.status_code, bytes(body)
         finally:
             await response.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """The steps of one request."""
+
+    start_s: float
+    step_s: int
+    count: int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Part:
+    """What one request brought: (count,) values of the one series that `metric` names; None when there is no series."""
+
+    metric: dict[str, str] | None
+    values: Floats
+    notes: list[str]
+
+
+def _part(status: int, body: bytes, grid: _Grid) -> _Part:
+    """An answer, believed only when it is whole. Raises _Fault."""
+    answer = _parsed(body)
+    _refuse_bad_status(status, answer)
+    said = answer if isinstance(answer, dict) else {}
+    notes = _notes(said)
+    series = _only_series(said)
+    if series is None:
+        return _Part(None, np.empty(0), notes)
+    return _Part(series["metric"], _on_grid(series, grid), notes)
 
 
 def _parsed(body: bytes) -> object:
@@ -235,40 +271,49 @@ def _only_series(answer: dict[str, Any]) -> dict[str, Any] | None:
     return result[0]
 
 
-def _on_grid(series: dict[str, Any], start_s: float, step_s: int, count: int) -> Floats:
+def _on_grid(series: dict[str, Any], grid: _Grid) -> Floats:
     """(count,) float64: each sample at its step, NaN where there is none. Raises _Fault for samples off the grid."""
     samples = series.get("values")
     if not isinstance(samples, list):
         raise _Fault("the series' samples cannot be read", retry=True)
-    values: Floats = np.full(count, np.nan)
+    values: Floats = np.full(grid.count, np.nan)
     if not samples:
         return values
     try:
-        times = np.array([_time(at) for at, _ in samples])
-        numbers = np.array([_number(text) for _, text in samples])
-    except (TypeError, ValueError):
+        if {*map(len, samples)} != {2}:
+            raise ValueError("no pairs")
+        flat = [*chain.from_iterable(samples)]
+        times, numbers = _times(flat[::2]), _numbers(flat[1::2])
+    except (TypeError, ValueError, OverflowError):
         raise _Fault("a sample in the answer is not a time and a number", retry=True) from None
-    place = np.rint((times - start_s) / step_s)
-    off = np.abs(times - (start_s + place * step_s)) > OFF_GRID_S
+    place = np.rint((times - grid.start_s) / grid.step_s)
+    off = np.abs(times - (grid.start_s + place * grid.step_s)) > OFF_GRID_S
     if off.any():
         raise _Fault("the source answers for other times than it was asked for", retry=False)
-    if place[0] < 0 or place[-1] >= count or (np.diff(place) < 1).any():
+    if place[0] < 0 or place[-1] >= grid.count or (np.diff(place) < 1).any():
         raise _Fault("the source answers outside the window, or twice for one step", retry=True)
     values[place.astype(np.intp)] = numbers
     return values
 
 
-def _time(at: object) -> float:
-    if isinstance(at, bool) or not isinstance(at, int | float) or not math.isfinite(at):
+# Checks over a whole column at once: a loop in Python over 11,000 samples costs more than everything else together.
+
+
+def _times(at: list[object]) -> Floats:
+    if not {*map(type, at)} <= {int, float}:
         raise ValueError("no time")
-    return float(at)
+    times: Floats = np.array(at, dtype=np.float64)
+    if not np.isfinite(times).all():
+        raise ValueError("no time")
+    return times
 
 
-def _number(text: object) -> float:
-    """The API writes numbers as text, so that NaN and Inf survive. Python would also read "1_0" and " 1 "."""
-    if not isinstance(text, str) or "_" in text or text.strip() != text:
+def _numbers(texts: list[str]) -> Floats:
+    """The API writes numbers as text, so that NaN and Inf survive. Python would also read "1_0", " 1 ", foreign digits."""
+    line = "".join(texts)
+    if not line.isascii() or "_" in line or line.split(maxsplit=1) != [line]:
         raise ValueError("no number")
-    return float(text)
+    return np.fromiter(map(float, texts), dtype=np.float64, count=len(texts))
 
 
 def _plain(words: object) -> str:
