@@ -16,7 +16,9 @@ import structlog
 
 from shared.clock import monotonic_s
 from shared.db import Appointment, Database, StaleAppointment
+from shared.db.database import translated
 from shared.errors import DaymarkError
+from shared.progress import Progress
 from shared.telemetry import Telemetry
 
 _log = structlog.get_logger(__name__)
@@ -27,7 +29,8 @@ _POLL_S = 0.5
 _AT_ONCE = 8  #: jobs of one process at the same time
 LEASE_S = 15.0  #: a killed worker's appointments are taken over after this; a live one renews
 _RENEW_S = 5.0
-_SHUTDOWN_S = 5.0
+_SHUTDOWN_S, _CANCELLED_S = 4.0, 1.5  #: together less than a service waits for its tasks
+_LONGEST_S = 600.0  #: all places taken, and no job ends for so long: something hangs
 
 # Due by the process's clock, leased by the real one. `next_at <= daymark_now()` is an index condition (STABLE).
 CLAIM = (
@@ -50,11 +53,13 @@ class Worker:
 
     def __init__(self, db: Database, jobs: Mapping[str, Job[Any]], deps: Any, telemetry: Telemetry) -> None:
         self._db, self._jobs, self._deps, self._telemetry = db, dict(jobs), deps, telemetry
+        self._wake = db.on_commit()
         self._running: set[asyncio.Task[None]] = set()
+        self.progress = Progress(turn_s=_LONGEST_S)
 
     async def run(self) -> None:
         """For ever; ends only by cancellation, giving running jobs a few seconds (their leases run out otherwise)."""
-        wake, failures = self._db.on_commit(), 0
+        wake, failures = self._wake, 0
         try:
             while True:
                 wake.clear()
@@ -62,25 +67,36 @@ class Worker:
                     room = _AT_ONCE - len(self._running)
                     claimed = await self.claim(room) if room else []
                     failures = 0
+                    if claimed:
+                        self.progress.moved()
+                    elif room:
+                        self.progress.idle()
                 except (DaymarkError, OSError) as error:
                     failures += 1
+                    self.progress.failed(error)
                     _log.warning("agenda waits", error=str(error), failures=failures)
                     await asyncio.sleep(min(5.0, 0.2 * 2 ** min(failures, 5)))
                     continue
                 for appointment in claimed:
                     task = asyncio.create_task(self.do(appointment))
                     self._running.add(task)
-                    task.add_done_callback(self._running.discard)
+                    task.add_done_callback(self._ended)
                 if claimed and len(self._running) < _AT_ONCE:
                     continue
-                waiting = [asyncio.ensure_future(wake.wait()), *self._running]
-                await asyncio.wait(waiting, timeout=_POLL_S, return_when=asyncio.FIRST_COMPLETED)
-                waiting[0].cancel()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_POLL_S):
+                        await wake.wait()
         finally:
             if self._running:
                 await asyncio.wait(self._running, timeout=_SHUTDOWN_S)
             for task in self._running:
                 task.cancel()
+            if self._running:  # a cancelled job still rolls back and gives its connection back
+                await asyncio.wait(self._running, timeout=_CANCELLED_S)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._wake.set()
 
     async def drain(self) -> int:
         """Run what is due, and what falls due by it, until nothing is; how many runs. For tests and tools."""
@@ -92,8 +108,6 @@ class Worker:
 
     async def claim(self, limit: int) -> Sequence[Appointment]:
         """Take due appointments of jobs that this code knows (an older replica leaves newer jobs alone)."""
-        from shared.db.database import translated
-
         try:
             async with self._db.connection() as (_, raw):
                 rows = await raw.fetch(CLAIM, limit, LEASE_S, list(self._jobs))
@@ -129,6 +143,7 @@ class Worker:
                 await self._retry(appointment, f"{type(error).__name__}: {error}")
         finally:
             renewing.cancel()
+            await asyncio.wait({renewing}, timeout=_CANCELLED_S)
         self._telemetry.count("daymark_jobs_total", 1, job=appointment.job, result=result)
         self._telemetry.observe("daymark_job_duration_seconds", monotonic_s() - began_s, job=appointment.job)
 

@@ -7,7 +7,9 @@ key, and its neighbours go on. Positions are rows in the service's own database,
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +18,15 @@ import asyncpg
 import orjson
 import structlog
 
+from shared.aside import TooManyFailures, bury, limit_dead, limit_parked, park, parked_keys
 from shared.bus import TP, Batch, Bus, BusBroken, Claim, PositionLost, Record, Subscription
-from shared.bus.kept import given_back, kept
+from shared.bus.kept import given_back
 from shared.clock import monotonic_s
 from shared.contracts import Event, Fact, from_wire
 from shared.db import Appointment, Database, Tx
-from shared.db.database import translated
 from shared.errors import Busy, DaymarkError, TryLater, Unavailable, Unreadable
+from shared.positions import Fenced, advance, claim, forget
+from shared.progress import Progress
 from shared.telemetry import Telemetry
 
 _log = structlog.get_logger(__name__)
@@ -34,16 +38,9 @@ RawStep = Callable[[Tx, Record], Awaitable[None]]
 
 MAX_BATCH = 500
 _TRIES = 3  #: of one letter alone, before its key is parked
-_PARK_LIMIT, _DEAD_LIMIT, _LIMIT_WINDOW = 20, 100, "5 minutes"
+_BUSY_PAUSES_S = (0.1, 0.2, 0.4, 0.8)  #: before a batch that met somebody's lock is run again
 _DECODE_AT_ONCE = 20
-
-
-class Fenced(Exception):
-    """Another member owns a partition of this batch by now: nothing of it may take effect here."""
-
-
-class TooManyFailures(Exception):
-    """So many keys parked, or letters died, in a few minutes that something larger is wrong: stop, and let a person look."""
+_PASSED_TOLD = 50  #: unknown types told of, once each
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +71,13 @@ class Consumer:
         """
         self._db, self._bus, self._telemetry = db, bus, telemetry
         self._steps = {fact.type: step for fact, step in on.items()}
+        self._types: dict[str, list[str]] = {}  #: topic -> what we hear on it
+        for fact in sorted(on, key=lambda fact: fact.type):
+            self._types.setdefault(fact.topic, []).append(fact.type)
         self._raw, self._watch = dict(raw), dict(watch or {})
         self.topics = tuple(sorted({fact.topic for fact in on} | self._raw.keys() | self._watch.keys()))
-        self.stopped: str | None = None  #: why it stopped for good, for readiness
+        self.progress = Progress(turn_s=60.0 if self.topics else math.inf)
+        self._passed: set[str] = set()  #: types met that this version does not know
 
     async def run(self) -> None:
         """For ever. Ends by cancellation; exits the process with 70 when the bus's client cannot be revived."""
@@ -87,15 +88,20 @@ class Consumer:
             subscription: Subscription | None = None
             try:
                 subscription = await self._bus.subscribe(f"daymark-{self._db.service}", self.topics, self.claim)
-                async for _ in self.follow(subscription):
+                async for letters in self.follow(subscription):
                     failures = 0
-            except Fenced:
+                    if letters:
+                        self.progress.moved()
+                    else:
+                        self.progress.idle()
+            except Fenced as error:
+                self.progress.failed(error)
                 _log.info("another member took over; joining again")
             except (TooManyFailures, PositionLost) as error:
                 # Heartbeats are kept a day and are not facts: away for longer, we begin again with what there is.
                 if isinstance(error, PositionLost) and await self._forget_watched(error.lost):
                     continue
-                self.stopped = str(error)
+                self.progress.stop(str(error))
                 _log.error("consumer stopped", reason=str(error))
                 return
             except BusBroken as error:
@@ -103,6 +109,7 @@ class Consumer:
                 os._exit(70)
             except (DaymarkError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
                 failures += 1
+                self.progress.failed(error)
                 _log.warning("consumer waits", error=str(error), failures=failures)
                 await asyncio.sleep(min(10.0, 0.2 * 2 ** min(failures, 6)))
             finally:
@@ -111,31 +118,13 @@ class Consumer:
 
     async def claim(self, partitions: set[TP]) -> Mapping[TP, Claim]:
         """Positions of newly assigned partitions; raises their generations, which fences whoever held them."""
-        ordered = sorted(partitions)
-        try:
-            async with self._db.connection() as (_, raw):
-                rows = await raw.fetch(
-                    "INSERT INTO positions AS p (topic, partition, next_offset, generation)"
-                    " SELECT t, n, NULL, 1 FROM unnest($1::text[], $2::int4[]) AS u(t, n)"
-                    " ON CONFLICT (topic, partition) DO UPDATE SET generation = p.generation + 1"
-                    " RETURNING topic, partition, next_offset, generation",
-                    [tp.topic for tp in ordered],
-                    [tp.partition for tp in ordered],
-                )
-        except Exception as error:
-            raise translated(error) from error
-        return {TP(row["topic"], row["partition"]): Claim(row["next_offset"], row["generation"]) for row in rows}
+        return await claim(self._db, partitions, self._types)
 
     async def _forget_watched(self, lost: Collection[TP]) -> bool:
         """Start the topics that are not facts from the beginning; False when a fact's was lost, or nothing is left to forget."""
         if not lost or any(tp.topic not in self._watch for tp in lost):
             return False
-        async with self._db.connection() as (_, raw):
-            forgotten = await raw.execute(
-                "UPDATE positions SET next_offset = NULL WHERE topic = ANY($1::text[]) AND next_offset IS NOT NULL",
-                list(self._watch),
-            )
-        return bool(forgotten != "UPDATE 0")
+        return await forget(self._db, self._watch)
 
     async def follow(self, subscription: Subscription) -> AsyncIterator[int]:
         """Hear what a subscription brings, for ever; yields how many letters each time.
@@ -178,8 +167,7 @@ class Consumer:
         if together:
             began_s = monotonic_s()
             try:
-                async with self._db.house() as tx:
-                    await self._together(tx, heard, generations)
+                await self._patiently(heard, generations)
                 self._telemetry.observe("daymark_batch_duration_seconds", monotonic_s() - began_s)
                 self._telemetry.count("daymark_letters_heard_total", len(heard))
                 return _reached(heard)
@@ -189,6 +177,7 @@ class Consumer:
                 _log.info("batch failed; hearing it letter by letter", letters=len(heard), error=repr(error))
         for one in heard:
             await self._alone(one, generations)
+            self.progress.moved()
         self._telemetry.count("daymark_letters_heard_total", len(heard))
         return _reached(heard)
 
@@ -199,17 +188,39 @@ class Consumer:
             event = from_wire(record.value, record.headers)
         except Unreadable as error:
             return _Heard(record, dead=str(error))
-        if event is not None and event.data.topic != record.topic:
+        if event is None:
+            self._pass_over(record)
+        elif event.data.topic != record.topic:
             return _Heard(record, dead=f"{event.type} does not belong on {record.topic}")
         return _Heard(record, event=event if event is not None and event.type in self._steps else None)
 
+    def _pass_over(self, record: Record) -> None:
+        """A newer Daymark says what we do not know. Whoever knows it will not find it among the types heard here: `claim`."""
+        type = dict(record.headers).get("ce_type", b"").decode("utf-8", "replace")[:200]
+        if type not in self._passed and len(self._passed) < _PASSED_TOLD:
+            self._passed.add(type)
+            _log.warning("a type that this version does not know is passed over", type=type, topic=record.topic)
+
     # -- all together -----------------------------------------------------------------------------------------------
+
+    async def _patiently(self, heard: Sequence[_Heard], generations: Mapping[TP, int]) -> None:
+        """All together in one transaction; again, from memory, when it met somebody's lock. Raises Busy in the end."""
+        for pause_s in (*_BUSY_PAUSES_S, None):
+            try:
+                async with self._db.house() as tx:
+                    await self._together(tx, heard, generations)
+                return
+            except Busy:
+                if pause_s is None:
+                    raise
+                self._telemetry.count("daymark_batches_again_total", 1)
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 (not a secret)
 
     async def _together(self, tx: Tx, heard: Sequence[_Heard], generations: Mapping[TP, int]) -> None:
         events = [one for one in heard if one.event is not None]
-        await self._advance(tx, _reached(heard), generations)
+        await advance(tx, _reached(heard), generations)
         fresh = await self._first_time(tx, [one.event for one in events if one.event is not None])
-        parked = await self._parked_keys(tx) if events else set()
+        parked = await parked_keys(tx) if events else set()
         for one in heard:
             if one.record.topic in self._watch:
                 await self._watch[one.record.topic](tx, one.record)
@@ -220,7 +231,7 @@ class Consumer:
                 continue
             fresh.discard(event.id)  # twice in one batch is once as well
             if (one.record.topic, event.key) in parked:
-                await self._park(tx, one.record, event, "behind an earlier letter of its key")
+                await park(tx, one.record, event, "behind an earlier letter of its key")
             else:
                 await self._step(tx, event)
 
@@ -233,21 +244,6 @@ class Consumer:
             return
         with self._telemetry.span(f"hear {event.type}", "consumer", parent=event.traceparent):
             await step(tx, event)
-
-    async def _advance(self, tx: Tx, reached: Mapping[TP, int], generations: Mapping[TP, int]) -> None:
-        """Move the positions, if they are still ours to move. Raises Fenced."""
-        tps = sorted(reached)
-        moved = await tx.raw.execute(
-            "UPDATE positions p SET next_offset = greatest(u.o, p.next_offset)"
-            " FROM unnest($1::text[], $2::int4[], $3::int8[], $4::int8[]) AS u(t, n, o, g)"
-            " WHERE p.topic = u.t AND p.partition = u.n AND p.generation = u.g",
-            [tp.topic for tp in tps],
-            [tp.partition for tp in tps],
-            [reached[tp] for tp in tps],
-            [generations.get(tp, -1) for tp in tps],
-        )
-        if moved != f"UPDATE {len(tps)}":
-            raise Fenced
 
     async def _first_time(self, tx: Tx, events: Sequence[Event[Fact]]) -> set[str]:
         """Ids of those that this service never heard before; now it has."""
@@ -273,7 +269,7 @@ class Consumer:
                 try:
                     async with self._db.house() as tx:
                         if one.record.topic in self._raw:
-                            await self._advance(tx, position, generations)
+                            await advance(tx, position, generations)
                             await self._raw[one.record.topic](tx, one.record)
                         else:
                             await self._together(tx, [one], generations)
@@ -293,6 +289,8 @@ class Consumer:
                     failure: Exception = error
                 except Exception as error:
                     failure = error
+                if attempt == _TRIES and one.event is None and isinstance(failure, Busy):
+                    raise failure  # a lock is no fault of the command that met it: all of it is heard again
                 if attempt == _TRIES:
                     _log.error("a letter keeps failing", topic=one.record.topic, error=repr(failure), exc_info=failure)
                     if one.event is None:
@@ -302,7 +300,7 @@ class Consumer:
                     return
                 await asyncio.sleep(0.1 * attempt)
         async with self._db.house() as tx:
-            await self._advance(tx, position, generations)
+            await advance(tx, position, generations)
             await self._bury(tx, one.record, reason or "unreadable")
 
     async def _park_alone(
@@ -310,92 +308,60 @@ class Consumer:
     ) -> None:
         assert one.event is not None
         async with self._db.house() as tx:
-            await self._advance(tx, position, generations)
+            await advance(tx, position, generations)
             if await self._first_time(tx, [one.event]):
-                await self._park(tx, one.record, one.event, why)
-                await self._limit(tx, "parked", _PARK_LIMIT)
+                await park(tx, one.record, one.event, why)
+                await limit_parked(tx)
 
     # -- parked and dead ----------------------------------------------------------------------------------------------
 
-    async def _parked_keys(self, tx: Tx) -> set[tuple[str, str]]:
-        return {(row["topic"], row["key"]) for row in await tx.raw.fetch("SELECT DISTINCT topic, key FROM parked")}
-
-    async def _park(self, tx: Tx, record: Record, event: Event[Fact], why: str) -> None:
-        await tx.raw.execute(
-            "INSERT INTO parked (topic, partition, position, key, event_id, value, headers, reason, parked_at)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
-            record.topic, record.partition, record.offset, event.key, event.id, record.value or b"",
-            kept(record.headers), why[:1000].replace("\0", ""), tx.now,
-        )  # fmt: skip
-        tx.schedule("drain_parked", orjson.dumps([record.topic, event.key]).decode(), tx.now)
-
     async def _bury(self, tx: Tx, record: Record, why: str) -> None:
-        """A dead letter: a row, and a letter to `daymark.dead.<service>` with the original bytes, in one transaction."""
+        await bury(tx, record, why)
         if record.topic not in self._raw:  # anybody may write there: a bad writer must not stop the good ones
-            await self._limit(tx, "dead", _DEAD_LIMIT)
-        reason = why[:1000].replace("\0", "")
-        buried = await tx.raw.fetchval(
-            "INSERT INTO dead (topic, partition, position, key, value, headers, reason, at)"
-            " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (topic, partition, position) DO NOTHING RETURNING id",
-            record.topic, record.partition, record.offset, record.key, record.value, kept(record.headers), reason, tx.now,
-        )  # fmt: skip
-        if buried is None:
-            return
-        _log.error("dead letter", topic=record.topic, partition=record.partition, offset=record.offset, reason=reason)
-        headers = (
-            *record.headers[:50],
-            ("kafka_dlt-original-topic", record.topic.encode()),
-            ("kafka_dlt-original-partition", str(record.partition).encode()),
-            ("kafka_dlt-original-offset", str(record.offset).encode()),
-            ("kafka_dlt-original-consumer-group", f"daymark-{self._db.service}".encode()),
-            ("kafka_dlt-exception-message", reason.encode()),
-        )
-        key = (record.key or b"").decode("utf-8", "replace").replace("\0", "")
-        place = f"dead:{record.topic}:{record.partition}:{record.offset}"
-        tx.post(f"daymark.dead.{self._db.service}", key, record.value or b"", headers, f"{self._db.service}:{place}")
-
-    async def _limit(self, tx: Tx, table: str, limit: int) -> None:
-        # Of keys, those that began to park: one that has stood here for days says nothing new when it gets a letter more.
-        since = {
-            "parked": "SELECT min(parked_at) AS at FROM parked GROUP BY topic, key",
-            "dead": "SELECT at FROM dead",
-        }[table]
-        found = await tx.raw.fetchval(
-            f"SELECT count(*) FROM ({since}) s WHERE at > $1::timestamptz - interval '{_LIMIT_WINDOW}'", tx.now
-        )
-        if found > limit:
-            raise TooManyFailures(f"more than {limit} {table} within {_LIMIT_WINDOW}: a person must look")
+            await limit_dead(tx)
 
     async def drain_parked(self, _deps: Any, appointment: Appointment) -> None:
         """The job that hears a parked key's letters in order, each in its own transaction. Fails (and comes back) at the first."""
         topic, key = orjson.loads(appointment.subject)
+        unreadable: str | None = None  #: why the first of them is
         while True:
-            async with self._db.tx(appointment) as tx:
-                row = await tx.raw.fetchrow(
-                    "SELECT partition, position, value, headers FROM parked WHERE topic = $1 AND key = $2"
-                    " ORDER BY partition, position LIMIT 1 FOR UPDATE",
-                    topic,
-                    key,
-                )
-                if row is None:
-                    return
-                headers = given_back(row["headers"])
-                event = from_wire(row["value"], headers)
-                if event is not None:
-                    try:
-                        await self._step(tx, event)
-                    except TryLater as error:
-                        raise Unavailable(f"still waiting: {error}") from error
-                await tx.raw.execute(
-                    "DELETE FROM parked WHERE topic = $1 AND partition = $2 AND position = $3",
-                    topic,
-                    row["partition"],
-                    row["position"],
-                )
-                more = await tx.raw.fetchval("SELECT 1 FROM parked WHERE topic = $1 AND key = $2", topic, key)
-                if more is None:
-                    return  # leaving deletes the appointment; a letter that parks meanwhile makes it anew
-                tx.keep_appointment = True
+            try:
+                async with self._db.tx(appointment) as tx:
+                    first = await tx.raw.fetchrow(
+                        "SELECT partition, position, value, headers FROM parked WHERE topic = $1 AND key = $2"
+                        " ORDER BY partition, position LIMIT 1",
+                        topic,
+                        key,
+                    )
+                    if first is None:
+                        return
+                    headers = given_back(first["headers"])
+                    record = Record(topic, first["partition"], first["position"], key.encode(), first["value"], headers)
+                    if unreadable is None:
+                        await self._hear_parked(tx, record)
+                    else:
+                        await self._bury(tx, record, unreadable)
+                    await tx.raw.execute(
+                        "DELETE FROM parked WHERE topic = $1 AND partition = $2 AND position = $3",
+                        topic,
+                        record.partition,
+                        record.offset,
+                    )
+                    if not await tx.raw.fetchval("SELECT 1 FROM parked WHERE topic = $1 AND key = $2", topic, key):
+                        return  # leaving deletes the appointment; a letter that parks meanwhile makes it anew
+                    tx.keep_appointment = True
+                unreadable = None
+            except Unreadable as error:  # readable when it was parked, by another version: waiting does not help
+                unreadable = str(error)
+
+    async def _hear_parked(self, tx: Tx, record: Record) -> None:
+        event = from_wire(record.value, record.headers)
+        if event is None or event.type not in self._steps:
+            raise Unavailable("It is of a type that only a newer version of this service hears.")
+        try:
+            await self._step(tx, event)
+        except TryLater as error:
+            raise Unavailable(f"still waiting: {error}") from error
 
 
 def _reached(heard: Iterable[_Heard]) -> dict[TP, int]:

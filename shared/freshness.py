@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from shared.bus import TP, Bus, Letter, Publisher, Record
 from shared.contracts.heartbeats import TOPIC, Heartbeat
 from shared.db import Database, Tx
+from shared.progress import Progress
 from shared.settings import SERVICES
 from shared.telemetry import Telemetry
 from shared.topics import topics_of
@@ -56,6 +57,7 @@ class Heart:
         self._db, self._bus, self._telemetry, self._every_s = db, bus, telemetry, every_s
         self._said, self._heard = topics_of(db.service), tuple(heard)
         self._publisher: Publisher | None = None
+        self.progress = Progress(turn_s=60 + every_s)
         self._replica = f"{socket.gethostname()}-{getpid()}"
 
     async def run(self) -> None:
@@ -64,7 +66,9 @@ class Heart:
             while True:
                 try:
                     await self.beat()
+                    self.progress.moved()
                 except Exception as error:  # whatever it is, the next beat says how far we are
+                    self.progress.failed(error)
                     _log.warning("heartbeat missed", error=repr(error))
                     await self._let_go()
                 await asyncio.sleep(self._every_s)

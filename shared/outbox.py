@@ -21,6 +21,7 @@ from shared.clock import monotonic_s
 from shared.db import Database
 from shared.db.tables import LANES
 from shared.errors import DaymarkError
+from shared.progress import Progress
 from shared.telemetry import Telemetry
 
 _log = structlog.get_logger(__name__)
@@ -30,6 +31,8 @@ _BATCH = 1000
 _SEND_S = 8.0  #: a locked lane is let go within 10 s
 _KEEP = "7 days"  #: sent letters stay this long, so that they can be sent again if a broker lost them
 _SWEEP_EVERY_S = 600.0
+_SWEEP_AGAIN_S = 1.0  #: after a sweep that found its fill: faster than letters can come for long
+_SWEPT_AT_ONCE = 2000
 
 _REST_S = 30.0  #: a lane that fails while others go through is left alone for so long
 
@@ -58,7 +61,8 @@ class Relay:
     def __init__(self, db: Database, bus: Bus, telemetry: Telemetry) -> None:
         self._db, self._bus, self._telemetry = db, bus, telemetry
         self._publisher: Publisher | None = None
-        self._swept_s = monotonic_s()
+        self._sweep_s = monotonic_s() + _SWEEP_EVERY_S
+        self.progress = Progress()
         self._suspects: list[int] = []
         self._resting: dict[int, float] = {}  #: lane -> until when
         self._is_lone_turn = False
@@ -73,12 +77,16 @@ class Relay:
                     wake.clear()
                     sent = await self.send_some()
                     failures = 0
-                    if sent == 0:
-                        await self._sweep()
+                    await self.sweep()
+                    if sent:
+                        self.progress.moved()
+                    else:
+                        self.progress.idle()
                         with suppress(TimeoutError):
                             await asyncio.wait_for(wake.wait(), _POLL_S)
                 except (SendUnknown, DaymarkError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                     failures += 1
+                    self.progress.failed(error)
                     _log.warning("relay waits", error=str(error), failures=failures)
                     await self.let_go()
                     await asyncio.sleep(min(10.0, 0.2 * 2 ** min(failures, 6)) * random.uniform(0.5, 1.0))  # noqa: S311
@@ -152,16 +160,19 @@ class Relay:
         if publisher is not None:
             await publisher.abandon()
 
-    async def _sweep(self) -> None:
-        if monotonic_s() - self._swept_s < _SWEEP_EVERY_S:
+    async def sweep(self) -> None:
+        """Remove some letters that were sent long ago, when it is time to: between sends too, there may be no pause."""
+        if monotonic_s() < self._sweep_s:
             return
-        self._swept_s = monotonic_s()
         async with self._db.connection() as (_, raw):
-            await raw.execute(
-                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT 10000)"
+            swept = await raw.execute(
+                "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)"
                 " AND sent_at < daymark_now() - $1::text::interval",
                 _KEEP,
+                _SWEPT_AT_ONCE,
             )
+        is_full = int(swept.split()[1]) > _SWEPT_AT_ONCE // 2
+        self._sweep_s = monotonic_s() + (_SWEEP_AGAIN_S if is_full else _SWEEP_EVERY_S)
 
 
 def _letter(row: Any) -> Letter:

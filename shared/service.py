@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request
@@ -31,6 +31,7 @@ from shared.doors.problems import problems
 from shared.errors import DaymarkError
 from shared.freshness import Heart, on_heartbeat
 from shared.outbox import Relay
+from shared.progress import Progress
 from shared.settings import Settings
 from shared.telemetry import Telemetry, configure_logs
 
@@ -38,6 +39,14 @@ _log = structlog.get_logger(__name__)
 
 VERSION = installed_version("daymark")
 _STOP_S = 6.0
+
+
+class Part(Protocol):
+    """One of the tasks that carry facts."""
+
+    progress: Progress
+
+    async def run(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +101,10 @@ def service(
             consumer = Consumer(db, bus, telemetry, on=on, raw=raw or {}, watch=watch)
             worker = Worker(db, {**jobs, "drain_parked": consumer.drain_parked}, made, telemetry)
             heart = Heart(db, bus, telemetry, every_s=settings.heartbeat_s, heard=consumer.topics)
-            running.begin(db, bus, consumer)
+            parts: list[Part] = [Relay(db, bus, telemetry), Relay(db, bus, telemetry), consumer, worker, heart]
+            running.begin(db, bus, parts)
             tasks = [
-                asyncio.create_task(_kept_going(part.run, running), name=f"{name} {type(part).__name__}")
-                for part in (Relay(db, bus, telemetry), Relay(db, bus, telemetry), consumer, worker, heart)
+                asyncio.create_task(_kept_going(part, running), name=f"{name} {type(part).__name__}") for part in parts
             ]
             # What was imported stays for good: the collector need not look at it again and again.
             gc.collect()
@@ -140,13 +149,14 @@ async def known(call: Caller, request: Request) -> None:
         pass
 
 
-async def _kept_going(run: Callable[[], Awaitable[None]], running: _Running) -> None:
+async def _kept_going(part: Part, running: _Running) -> None:
     """A task that ends by an error nobody foresaw is logged and begun again: silence would be worse."""
     while not running.is_stopping:
         try:
-            await run()
+            await part.run()
             return
-        except Exception:
+        except Exception as error:
+            part.progress.failed(error)
             _log.exception("a task of the plumbing failed and begins again")
             if not running.is_stopping:
                 await asyncio.sleep(2)
@@ -157,28 +167,33 @@ class _Running:
 
     def __init__(self, name: str, settings: Settings, telemetry: Telemetry) -> None:
         self._name, self._settings, self._telemetry = name, settings, telemetry
-        self._parts: tuple[Database, Bus, Consumer] | None = None
+        self._carriers: tuple[Database, Bus, Sequence[Part]] | None = None
         self._is_movable: bool | None = None
         self.is_stopping = False
 
-    def begin(self, db: Database, bus: Bus, consumer: Consumer) -> None:
-        self._parts = (db, bus, consumer)
+    def begin(self, db: Database, bus: Bus, parts: Sequence[Part]) -> None:
+        self._carriers = (db, bus, parts)
 
     async def ready(self) -> Mapping[str, str | None]:
         """Check name -> None, or what is wrong."""
-        if self._parts is None:
+        if self._carriers is None:
             return {"started": "not yet"}
-        db, bus, consumer = self._parts
+        db, bus, parts = self._carriers
         database, letters = await asyncio.gather(_why_not(db.ping), _why_not(bus.ping))
-        return {"database": database, "bus": letters, "consumer": consumer.stopped}
+        checks = {"database": database, "bus": letters}
+        for part in parts:
+            check = type(part).__name__.lower()
+            checks[check] = checks.get(check) or part.progress.problem()
+        return checks
 
     async def version(self) -> Mapping[str, Any]:
         """Open to all: what runs here, and whether its clock can be moved (demo, tests)."""
-        if self._is_movable is None and self._parts is not None:
+        if self._is_movable is None and self._carriers is not None:
             try:
-                async with self._parts[0].connection() as (_, raw):
+                async with self._carriers[0].connection() as (_, raw):
                     self._is_movable = bool(await raw.fetchval("SELECT is_movable FROM daymark.clock"))
-            except (DaymarkError, OSError):
+            except Exception as error:  # whatever the driver raises: that the clock is unknown is an answer
+                _log.info("the clock's kind could not be asked", error=repr(error))
                 return {"service": self._name, "version": VERSION, "clock": "unknown"}
         clock = "unknown" if self._is_movable is None else "movable" if self._is_movable else "real"
         return {"service": self._name, "version": VERSION, "clock": clock}

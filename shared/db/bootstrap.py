@@ -139,15 +139,38 @@ async def prepare(admin: asyncpg.Connection, *, movable: bool = False, behind_s:
         await admin.execute("SELECT pg_advisory_unlock(hashtext('daymark upgrade'))")
 
 
+#: What a service does with the plumbing's tables, and no more. A lane is locked, which takes the right to change it.
+_MAY = {
+    "audit": "SELECT, INSERT",  # nobody at runtime can change or remove a row of the record
+    "inbox": "SELECT, INSERT, UPDATE",
+    "dead": "SELECT, INSERT, UPDATE",
+    "lanes": "SELECT, UPDATE",
+    "positions": "SELECT, INSERT, UPDATE",
+    "parked": "SELECT, INSERT, DELETE",
+}
+# An identity column's numbers are drawn for whoever may insert; drawn by hand they would leave gaps in the record.
+_DRAWN_BY_THE_SERVER = (
+    "SELECT c.relname AS name FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'i'"
+    " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'S' AND n.nspname = $1"
+)
+
+
 async def settle(admin: asyncpg.Connection, service: str) -> None:
     """After a service's migrations: what its runtime role may do, and the fixed rows of the plumbing."""
+    may = "".join(
+        f'REVOKE ALL ON "{service}"."{table}" FROM "{service}"; GRANT {rights} ON "{service}"."{table}" TO "{service}";'
+        for table, rights in _MAY.items()
+    )
+    drawn = await admin.fetch(_DRAWN_BY_THE_SERVER, service)
     await admin.execute(
         f'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "{service}" TO "{service}";'
         f'GRANT USAGE ON ALL SEQUENCES IN SCHEMA "{service}" TO "{service}";'
-        # The record is written and read; nobody at runtime can change or remove a row of it.
-        f'REVOKE UPDATE, DELETE, TRUNCATE ON "{service}".audit FROM "{service}";'
-        f'INSERT INTO "{service}".lanes SELECT generate_series(0, {LANES - 1}) ON CONFLICT DO NOTHING;'
+        + may
+        + "".join(f'REVOKE ALL ON SEQUENCE "{service}"."{row["name"]}" FROM "{service}";' for row in drawn)
+        + f'INSERT INTO "{service}".lanes SELECT generate_series(0, {LANES - 1}) ON CONFLICT DO NOTHING;'
     )
+    if await admin.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{service}.alembic_version"):
+        await admin.execute(f'REVOKE ALL ON "{service}".alembic_version FROM "{service}"')
 
 
 async def is_movable(conn: asyncpg.Connection) -> bool:

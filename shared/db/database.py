@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from shared.access import Call, Principal, Rights
 from shared.answers import Answer, Repeated
-from shared.db.tx import Appointment, Tx
+from shared.db.tx import Appointment, StaleAppointment, Tx
 from shared.errors import Busy, Conflict, DaymarkError, Forbidden, KeyReused, Unauthenticated, Unavailable
 from shared.jsons import dumps
 
@@ -48,10 +48,6 @@ _OPEN_ONCE = (
     " ON CONFLICT DO NOTHING RETURNING 1)"
     " SELECT daymark_now() AS now, w.*, EXISTS (SELECT 1 FROM fresh) AS is_fresh FROM w"
 )
-
-
-class StaleAppointment(Exception):
-    """The appointment was moved, cancelled or claimed by another since: this run has no effect."""
 
 
 class Database:
@@ -126,15 +122,24 @@ class Database:
 
     @asynccontextmanager
     async def read(self, call: Call) -> AsyncIterator[Tx]:
-        """A read-only look by somebody with a valid key, of one moment. Raises Unauthenticated."""
+        """A read-only look by somebody with a valid key, of one moment. Raises Unauthenticated.
+
+        A refused right leaves its audit row here as well.
+        """
         try:
             async with self.connection() as (conn, raw):
                 await raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 row = await raw.fetchrow(_OPEN_READ, call.credential)
                 if row is None:
                     raise Unauthenticated
-                yield self._tx_of(conn, raw, row)
-                await raw.execute("COMMIT")
+                tx = self._tx_of(conn, raw, row)
+                try:
+                    yield tx
+                    await raw.execute("COMMIT")
+                except Forbidden as refusal:
+                    await raw.execute("ROLLBACK")
+                    await self._record_refusal(raw, tx, refusal)
+                    raise
         except Exception as error:
             raise translated(error) from error
 
@@ -236,7 +241,7 @@ class Database:
 
     async def _job(self, conn: AsyncConnection, raw: asyncpg.Connection, held: Appointment) -> Tx:
         now = await raw.fetchval(
-            "SELECT daymark_now() FROM agenda WHERE job = $1 AND subject = $2 AND token = $3 AND revision = $4 FOR UPDATE",
+            "SELECT daymark_now() FROM agenda WHERE job = $1 AND subject = $2 AND token = $3 AND revision = $4",
             held.job,
             held.subject,
             held.token,
@@ -298,7 +303,7 @@ def translated(error: Exception) -> Exception:
     cause: BaseException = error
     if isinstance(error, exc.DBAPIError) and error.orig is not None:
         cause = error.orig.__cause__ or error.orig
-    if isinstance(cause, (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)):
+    if isinstance(cause, (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)):
         return Busy("Another request is working on the same thing.", retry_after_s=1)
     if isinstance(cause, asyncpg.UniqueViolationError):
         found = _DUPLICATE.search(str(cause))

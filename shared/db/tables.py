@@ -95,6 +95,8 @@ def plumbing(metadata: MetaData) -> None:
         Column("partition", Integer, primary_key=True, autoincrement=False),
         Column("next_offset", BigInteger),
         Column("generation", BigInteger, nullable=False),
+        # What was heard below the offset. A hearer of more begins again from the start.
+        Column("types", ARRAY(Text), nullable=False, server_default="{}"),
     )
     Table(
         "parked",

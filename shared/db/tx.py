@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -47,6 +48,10 @@ class Appointment:
     attempts: int  #: 1 on the first try
     token: uuid.UUID
     traceparent: str | None = None  #: of whoever scheduled it
+
+
+class StaleAppointment(Exception):
+    """The appointment was moved, cancelled or claimed by another since: this run has no effect."""
 
 
 @dataclass(slots=True)
@@ -227,7 +232,25 @@ class Tx:
         for table, rows in self._puts.items():
             await self._write(table, rows, self._newer[table])
         self._puts.clear()
+        if self.appointment is not None:
+            await self._hold(self.appointment)
         await self._flush_plumbing()
+
+    async def _hold(self, held: Appointment) -> None:
+        """Lock our appointment if it is still ours. Raises StaleAppointment.
+
+        Last of all, since a command locks its thing first and moves the appointment after it. Locked first, the two
+        would wait for each other. Whoever moves it later waits for us, or we find it moved.
+        """
+        found = await self.raw.fetchval(
+            "SELECT 1 FROM agenda WHERE job = $1 AND subject = $2 AND token = $3 AND revision = $4 FOR UPDATE",
+            held.job,
+            held.subject,
+            held.token,
+            held.revision,
+        )
+        if found is None:
+            raise StaleAppointment(f"{held.job} {held.subject}")
 
     async def _write(self, table: Table, rows: list[dict[str, Any]], newer: str | None) -> None:
         keys = [column.name for column in table.primary_key]
@@ -292,7 +315,8 @@ class Tx:
                 f" product_id, evidence, policy_version, {parameter(self.cause, 'text')}, refused, reason,"
                 f" (detail #>> '{{}}')::jsonb FROM json_populate_recordset(NULL::audit, {rows})"
             )
-        made = {at: entry for at, entry in self._agenda.items() if entry is not None}
+        agenda = sorted(self._agenda.items(), key=itemgetter(0))  # in one order, or two such would wait for each other
+        made = {at: entry for at, entry in agenda if entry is not None}
         if made:
             unnested = ", ".join(
                 (
@@ -312,7 +336,7 @@ class Tx:
                 " attempts = 0, token = NULL,"
                 " lease_until = NULL, last_error = NULL"
             )
-        gone = [at for at, entry in self._agenda.items() if entry is None]
+        gone = [at for at, entry in agenda if entry is None]
         if self.appointment is not None and not self.keep_appointment:
             held = (self.appointment.job, self.appointment.subject)
             if held not in self._agenda:

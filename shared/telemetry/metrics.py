@@ -30,6 +30,7 @@ _ALL = (
     Metric("daymark_timers_overdue", "gauge", "", "Appointments later than their patience."),
     Metric("daymark_letters_sent_total", "counter", "", "Letters the bus has confirmed."),
     Metric("daymark_letters_heard_total", "counter", "", "Letters heard, by what became of them."),
+    Metric("daymark_batches_again_total", "counter", "", "Batches run again because they met a lock."),
     Metric("daymark_jobs_total", "counter", "", "Appointments kept, by result.", ("job", "result")),
     Metric("daymark_job_duration_seconds", "histogram", "s", "How long a job took.", ("job",)),
     Metric("daymark_batch_duration_seconds", "histogram", "s", "From a batch of letters to its commit."),

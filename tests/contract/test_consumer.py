@@ -1,26 +1,22 @@
 """What the consumer promises, on both buses: once-only effect, parked keys, dead letters, fencing."""
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import UTC, datetime
 
 import pytest
 
-from shared.agenda import Worker
+from shared.aside import TooManyFailures
 from shared.bus import MAX_RECORD_BYTES, TP, Batch, Bus, Claim, Letter, Record, SendUnknown, TopicSpec, open_bus
-from shared.consumer import Consumer, Fenced, TooManyFailures
-from shared.contracts import CRWithdrawn, Event, to_wire
+from shared.consumer import Consumer
+from shared.contracts import CRWithdrawn, to_wire
 from shared.db import Tx, bootstrap
-from shared.errors import Forbidden, TryLater
 from shared.outbox import Relay
+from shared.positions import Fenced
 from tests.contract import plumbing
-from tests.contract.plumbing import Bench, things
+from tests.contract.hearer import TOPIC, Hearer, event, record
+from tests.contract.plumbing import Bench
 from tests.servers.postgres import Databases
-
-TOPIC = CRWithdrawn.topic
-NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -38,53 +34,6 @@ async def bus(bench: Bench) -> AsyncIterator[Bus]:
             [TopicSpec(TOPIC, 4), TopicSpec("daymark.inbound", 4), TopicSpec("daymark.dead.intake", 4)]
         )
         yield made
-
-
-def event(cr: str, sequence: int, id: str | None = None) -> Event[CRWithdrawn]:
-    data = CRWithdrawn(cr_id=cr, product_id="epl", reason=str(sequence), withdrawn_at=NOW)
-    return Event(id or str(uuid.uuid4()), "daymark/intake", data.type, NOW, cr, sequence, "local|erin", data)
-
-
-def record(said: Event[CRWithdrawn], offset: int, partition: int = 0) -> Record:
-    value, headers = to_wire(said)
-    return Record(TOPIC, partition, offset, said.key.encode(), value, headers)
-
-
-class Hearer:
-    """A consumer whose step writes one row per letter, and can be told what goes wrong."""
-
-    def __init__(self, bench: Bench, bus: Bus) -> None:
-        self.bench = bench
-        self.waiting: set[str] = set()  #: keys that lack context
-        self.poison: set[str] = set()  #: keys whose step fails for ever
-        self.consumer = Consumer(
-            bench.db, bus, plumbing.telemetry(), on={CRWithdrawn: self.step}, raw={"daymark.inbound": self.inbound}
-        )
-
-    async def step(self, tx: Tx, said: Event[CRWithdrawn]) -> None:
-        if said.key in self.waiting:
-            raise TryLater(f"{said.key} is not known yet")
-        if said.key in self.poison:
-            raise ZeroDivisionError("a bug")
-        assert tx.cause == said.id
-        tx.put(things, {"id": f"{said.key}/{said.sequence}", "n": said.sequence})
-
-    async def inbound(self, tx: Tx, said: Record) -> None:
-        tx.may("make", "epl", of=f"inbound/{said.offset}")
-        await tx.execute(things.insert().values(id=f"inbound/{said.offset}", n=0))
-        if said.value == b"refuse":
-            raise Forbidden("not you")
-
-    async def hear(self, *records: Record) -> None:
-        claims = await self.consumer.claim({one.tp for one in records})
-        generations = {tp: claim.generation for tp, claim in claims.items()}
-        await self.consumer.hear(Batch(records, generations))
-
-    async def rows(self) -> list[str]:
-        return [row["id"] for row in await self.bench.admin.fetch("SELECT id FROM intake.things ORDER BY n, id")]
-
-    async def drain(self) -> None:
-        await Worker(self.bench.db, {"drain_parked": self.consumer.drain_parked}, None, plumbing.telemetry()).drain()
 
 
 async def test_the_same_letter_twice_has_one_effect(bench: Bench, bus: Bus) -> None:
@@ -232,7 +181,7 @@ async def test_a_lost_position_of_a_fact_stops_though_heartbeats_could_begin_aga
     await consumer.claim({TP(TOPIC, 0), TP("daymark.inbound", 0)})
     await bench.admin.execute("UPDATE intake.positions SET next_offset = CASE topic WHEN $1 THEN 99 ELSE 0 END", TOPIC)
     await asyncio.wait_for(consumer.run(), 20)
-    assert TOPIC in (consumer.stopped or "")
+    assert TOPIC in (consumer.progress.problem() or "")
 
 
 async def test_a_dead_letter_too_large_for_the_bus_holds_up_no_other(bench: Bench, bus: Bus) -> None:
