@@ -424,19 +424,18 @@ class Story:
             if decision == "rollback":
                 self.say(RollbackRequested(at=self.now, reason=reason, **common), PTASK)
 
-    def roll_back(self, cr_id: str, product_id: str) -> None:
-        self.say(
-            CRRolledBack(
-                cr_id=cr_id,
-                product_id=product_id,
-                deployment=1,
-                revision=1,
-                rolled_back_at=self.now,
-                reported_at=self.now,
-                reason="Settlement latency",
-            ),
-            "local|argo",
-        )
+    def roll_back(self, cr_id: str, product_id: str, **more: Any) -> None:
+        said: dict[str, Any] = {
+            "cr_id": cr_id,
+            "product_id": product_id,
+            "deployment": 1,
+            "revision": 1,
+            "rolled_back_at": self.now,
+            "reported_at": self.now,
+            "reason": "Settlement latency",
+            **more,
+        }
+        self.say(CRRolledBack(**said), "local|argo")
 
 
 MOVED = "Settlement latency p99 moved: 181 -> 264 ms; a shift of 27.2 would have counted"

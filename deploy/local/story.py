@@ -196,11 +196,15 @@ async def deployed(t: Teller, cr: str, product: str, change: str) -> None:
     await t.ask("integration", "POST", f"/intake/v1/change-requests/{cr}/deployed", body)
 
 
-async def register(t: Teller, product: str, release: str, change: str, title: str, **more: Any) -> str:
+async def register(
+    t: Teller, product: str, release: str, change: str, title: str, starts: datetime | None = None, **more: Any
+) -> str:
+    """A change whose window of two hours starts at `starts`, or in two hours."""
+    starts = starts or t.at + 2 * _HOUR
     body = {
         "product": product, "release": release, "source": "servicenow", "external_id": change, "title": title,
         "backout_plan": "Deploy the version before; no data migration.", "commit": more.pop("commit"),
-        "planned_start": (t.at + 2 * _HOUR).isoformat(), "planned_end": (t.at + 4 * _HOUR).isoformat(), **more,
+        "planned_start": starts.isoformat(), "planned_end": (starts + 2 * _HOUR).isoformat(), **more,
     }  # fmt: skip
     return str((await t.ask("integration", "POST", "/intake/v1/change-requests", body))["id"])
 
@@ -215,22 +219,25 @@ async def tell(t: Teller) -> dict[str, str]:
     began = t.at
     await t.move_to(began)
     t.say("four days ago: releases are planned, changes are registered by ServiceNow")
-    epl = await plan(t, "epl", "2026.47", began + 2 * _HOUR)
-    epl_x = await plan(t, "epl-x", "2.8", began + 3 * _HOUR)
-    scp = await plan(t, "scp", "1.4", began + 4 * _HOUR)
-    epl_next = await plan(t, "epl", "2026.48", t.present + timedelta(days=1))
-    epl_x_next = await plan(t, "epl-x", "2.9", t.present + timedelta(days=2))
-    scp_next = await plan(t, "scp", "1.5", t.present + timedelta(days=3))
+    starts = {"epl": began + 2 * _HOUR, "epl-x": began + 3 * _HOUR, "scp": began + 4 * _HOUR}
+    epl = await plan(t, "epl", "2026.47", starts["epl"])
+    epl_x = await plan(t, "epl-x", "2.8", starts["epl-x"])
+    scp = await plan(t, "scp", "1.4", starts["scp"])
+    following = {product: t.present + timedelta(days=n) for n, product in enumerate(starts, 1)}
+    epl_next = await plan(t, "epl", "2026.48", following["epl"])
+    epl_x_next = await plan(t, "epl-x", "2.9", following["epl-x"])
+    scp_next = await plan(t, "scp", "1.5", following["scp"])
     steady = await register(
-        t, "epl", epl, "EPL-7.31.0", "Faster order search", author="erin", ptask="pia", commit="7c1f9e2",
+        t, "epl", epl, "EPL-7.31.0", "Faster order search", starts["epl"], author="erin", ptask="pia", commit="7c1f9e2",
         description="The search uses the new index; the old one is kept for a fortnight.",
     )  # fmt: skip
     moving = await register(
-        t, "epl-x", epl_x, "EPLX-2.8.0", "Connection pool rewritten", author="eli", ptask="paul", commit="b81d044",
+        t, "epl-x", epl_x, "EPLX-2.8.0", "Connection pool rewritten", starts["epl-x"],
+        author="eli", ptask="paul", commit="b81d044",
         description="One pool a tenant instead of one for all.",
     )  # fmt: skip
     watched = await register(
-        t, "scp", scp, "SCP-1.4.0", "Price import by stream", author="erin", ptask="pia", commit="d02a7c5",
+        t, "scp", scp, "SCP-1.4.0", "Price import by stream", starts["scp"], author="erin", ptask="pia", commit="d02a7c5",
     )  # fmt: skip
     crs = {"steady": steady, "moving": moving, "watched": watched}
 
@@ -320,15 +327,16 @@ async def tell(t: Teller) -> dict[str, str]:
     t.say("today: the next releases are in review")
     await t.step(t.present - t.at - 3 * _HOUR)
     crs["next_epl"] = await register(
-        t, "epl", epl_next, "EPL-7.32.0", "Invoices by mail in two languages", author="eli", ptask="pia",
-        commit="4e9a1b0",
+        t, "epl", epl_next, "EPL-7.32.0", "Invoices by mail in two languages", following["epl"],
+        author="eli", ptask="pia", commit="4e9a1b0",
     )  # fmt: skip
     crs["next_epl_x"] = await register(
-        t, "epl-x", epl_x_next, "EPLX-2.9.0", "Connection pool, second try", author="eli", ptask="paul",
-        commit="c7713fd",
+        t, "epl-x", epl_x_next, "EPLX-2.9.0", "Connection pool, second try", following["epl-x"],
+        author="eli", ptask="paul", commit="c7713fd",
     )  # fmt: skip
     crs["next_scp"] = await register(
-        t, "scp", scp_next, "SCP-1.5.0", "Currency rounding by rule book", author="erin", ptask="pia", commit="09fa3ce",
+        t, "scp", scp_next, "SCP-1.5.0", "Currency rounding by rule book", following["scp"],
+        author="erin", ptask="pia", commit="09fa3ce",
     )  # fmt: skip
     await t.step(_HOUR)
     await evidence(t, crs["next_epl"], "4e9a1b0", reviewer="erin")

@@ -14,15 +14,18 @@ from sqlalchemy import (
     Index,
     MetaData,
     Row,
+    Subquery,
     Table,
     Text,
     and_,
     cast,
     delete,
     exists,
+    literal_column,
     or_,
     select,
     text,
+    union_all,
     update,
 )
 from sqlalchemy import (
@@ -70,6 +73,8 @@ facts = Table(
     Column("data", JSON, nullable=False),
     Index("facts_cr", "cr_id", postgresql_where=text("cr_id IS NOT NULL")),
     Index("facts_product", "product_id", postgresql_where=text("cr_id IS NULL")),
+    # What went live last, product by product; it costs nothing but deploys, of which there are few.
+    Index("facts_deployed", "product_id", "time", postgresql_where=text("type = 'cr.deployed.v1'")),
 )
 change_requests = Table(
     "change_requests",
@@ -262,11 +267,33 @@ async def crs_by_release(tx: Tx, release_ids: Sequence[str]) -> dict[str, list[s
     return {release_id: sorted(cr_ids, key=_by_number) for release_id, cr_ids in found.items()}
 
 
-async def latest_crs(tx: Tx, product_ids: Sequence[str], limit: int) -> dict[str, str]:
-    """The CRs that were last spoken of, CR id -> product id."""
+async def latest_crs(tx: Tx, product_ids: Sequence[str], each: int) -> dict[str, str]:
+    """CR id -> product id of the CRs that were last registered or changed, at most so many of each product."""
     c = change_requests.c
-    asked = select(c.cr_id, c.product_id).where(c.product_id.in_(product_ids)).order_by(c.at.desc()).limit(limit)
-    return {row.cr_id: row.product_id for row in await tx.all(asked)} if product_ids else {}
+    asked = [
+        select(c.cr_id, c.product_id).where(c.product_id == name).order_by(c.at.desc()).limit(each).subquery()
+        for name in product_ids
+    ]
+    return await _found(tx, asked)
+
+
+async def last_deployed(tx: Tx, product_ids: Sequence[str], each: int) -> dict[str, str]:
+    """The same of the CRs whose deploys were last reported, however long ago they were registered."""
+    c = facts.c
+    asked = [
+        select(c.cr_id, c.product_id)
+        .where(c.type == literal_column("'cr.deployed.v1'"), c.product_id == name)  # spelled out: so the index is used
+        .order_by(c.time.desc())
+        .limit(each)
+        .subquery()
+        for name in product_ids
+    ]
+    return await _found(tx, asked)
+
+
+async def _found(tx: Tx, asked: Sequence[Subquery]) -> dict[str, str]:
+    rows = await tx.all(union_all(*(select(one) for one in asked))) if asked else []
+    return {row.cr_id: row.product_id for row in rows}
 
 
 async def open_crs(tx: Tx, product_id: str) -> list[str]:
@@ -290,6 +317,17 @@ def _by_number(cr_id: str) -> tuple[int, str]:
 async def is_movable(tx: Tx) -> bool:
     """Whether this database's clock can be moved (tests, demo)."""
     return bool(await tx.scalar(text("SELECT is_movable FROM daymark.clock")))
+
+
+async def strangers(tx: Tx, people: Iterable[str]) -> frozenset[str]:
+    """Which of these (`issuer|subject` in the one spelling) are no principals: names that somebody claimed."""
+    named = sorted(set(people))
+    rows = await tx.raw.fetch(
+        "SELECT who FROM unnest($1::text[]) AS who WHERE NOT EXISTS (SELECT 1 FROM access.principals"
+        " WHERE lower(issuer) || '|' || lower(subject) = who)",
+        named,
+    )
+    return frozenset(row["who"] for row in rows)
 
 
 async def is_kept(tx: Tx, event_id: str) -> bool:

@@ -360,6 +360,8 @@ async def test_a_deployment_after_withdrawal_is_recorded_and_flagged(house: Hous
     assert (await house.post(cr, "withdrawn", reason="still not")).status_code == 200
     assert (await house.patch(cr, title="x")).status_code == 409
     answer = await house.post(cr, "deployed", deployed_at=(await house.at(-1)).isoformat())
+    assert answer.status_code == 200 and answer.json()["deployments"][0]["against_process"] == []  # it still stood then
+    answer = await house.post(cr, "deployed", deployed_at=(await house.at(0)).isoformat())
     assert answer.status_code == 200 and answer.json()["deployments"][0]["against_process"] == ["withdrawn"]
     assert (await house.post(cr, "withdrawn", reason="too late")).status_code == 409
     assert len(await house.said(CRWithdrawn)) == 1
@@ -399,6 +401,8 @@ async def test_engineering_records_its_review_once(house: House) -> None:
         ("olga", {}),  # operations
         ("erin", {}),  # operations who is an engineer as well
         ("edda", {"reviewer": "olga"}),  # on behalf of operations
+        ("edda", {"reviewer": "edwina"}),  # for somebody whom nobody knows
+        ("edda", {"reviewer": "ldap|edda"}),  # nor under that name
         ("ci", {}),  # a program
         ("rita", {}),
         ("pia", {}),

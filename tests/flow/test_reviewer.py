@@ -658,6 +658,47 @@ async def test_a_release_to_come_says_what_happened_to_the_last_one(house: House
     assert "The last one of" not in await page(house, "/releases/epl-26.12")
 
 
+async def test_a_busy_product_pushes_neither_a_quiet_one_nor_its_own_past_off_the_front_page(house: House) -> None:
+    story = in_review()
+    story.prepared("CR-1", "epl")
+    story.deploy("CR-1", "epl", "epl-26.12")
+    story.after(25)
+    story.observe("CR-1", "epl", "steady")
+    story.product(policy("epl-x", "EPL-X"))
+    for number in range(2, 80):
+        story.after(0.1)
+        story.register(f"CR-{number}", "epl-x", None, f"Change {number}")
+    story.register("CR-80", "epl", None, "Another one")
+    await house.hear(*story.events)
+    await signed_in(house)
+    front = await page(house, "/")
+    assert "/change-requests/CR-1" in front and "verified" in front
+    for number in range(81, 120):  # and now it is the busy one itself, long after
+        story.after(0.1)
+        story.register(f"CR-{number}", "epl", None, f"Change {number}")
+    await house.hear(*story.events)
+    front = await page(house, "/")
+    assert "/change-requests/CR-1" in front and "verified" in front
+    admin = await asyncpg.connect(house.url)
+    await admin.execute("SET enable_seqscan = off")
+    rows = await admin.fetch(
+        "EXPLAIN SELECT cr_id FROM reviewer.facts WHERE type = 'cr.deployed.v1' AND product_id = 'epl' ORDER BY time DESC"
+    )
+    await admin.close()
+    assert any("facts_deployed" in row[0] for row in rows)
+
+
+async def test_a_person_whom_nobody_knows_is_shown_as_a_claim(house: House) -> None:
+    story = in_review()
+    story.register("CR-2", "epl", "epl-26.12", "Another", author="local|otto", ptask="ldap|otto")
+    await house.hear(*story.events)
+    await signed_in(house)
+    for path in ("/change-requests/CR-2", "/releases/epl-26.12"):
+        shown = await page(house, path)
+        assert "ldap|otto: nobody of that name is known here" in shown and "(claimed)" in shown
+        assert "local|otto: nobody" not in shown
+
+
 async def test_signing_out_ends_the_session(house: House) -> None:
     await signed_in(house)
     session = house.client.cookies["daymark_session"]

@@ -119,6 +119,16 @@ def test_a_rollback_without_a_deployment_cannot_be() -> None:
 def test_what_was_withdrawn_and_went_out_anyway_says_so_through_corrections() -> None:
     cr = deploy(domain.withdraw(a_cr(), "x", T0)[0], 1)
     assert deploy(cr, 2).deployments[0].against_process == ("withdrawn",)
+    again = deploy(roll_back(cr, 3), 4)  # nobody took the withdrawal back
+    assert again.deployments[1].against_process == ("withdrawn",)
+
+
+def test_a_deploy_before_the_withdrawal_is_not_against_it_however_late_it_is_reported() -> None:
+    cr = domain.withdraw(a_cr(), "x", T0 + 2 * H)[0]
+    late = deploy(cr, 1)
+    assert late.state == "deployed" and late.deployments[0].against_process == ()
+    assert deploy(late, 3).deployments[0].against_process == ("withdrawn",)  # the corrected time decides
+    assert deploy(deploy(late, 3), 1).deployments[0].against_process == ()
 
 
 # -- changes ------------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from shared.contracts import (
     CRDeployed,
     CRRegistered,
     CRRolledBack,
+    CRWithdrawn,
     DeviationDetected,
     ObservationSuperseded,
     Policy,
@@ -309,6 +310,45 @@ def test_the_last_input_of_a_person_counts_and_one_no_is_enough() -> None:
 
 
 # -- after the deploy -------------------------------------------------------------------------------------------------
+
+
+def test_what_was_said_before_a_rollback_is_no_work_on_the_next_attempt_whatever_clocks_say() -> None:
+    story = in_review()
+    story.evidence("CR-1", "epl")
+    story.review("CR-1", "epl")
+    went_live = story.now
+    story.after(0.1).go("CR-1", "epl")  # meanwhile it had been deployed and rolled back, which was reported late
+    story.tests("CR-1", "epl", run_at=went_live)
+    story.after(0.1).deploy("CR-1", "epl", deployed_at=went_live)
+    story.roll_back("CR-1", "epl", rolled_back_at=went_live)
+    found = made(story)
+    assert not found.has_reopened and stage(found, story.now) == "recovering"
+    story.roll_back("CR-1", "epl", rolled_back_at=story.now + H, revision=2)  # corrected, by a clock that is ahead
+    assert not made(story).has_reopened
+
+
+def test_what_is_said_after_a_rollback_is_work_on_the_next_attempt_within_the_same_second_too() -> None:
+    story = in_review()
+    story.prepared("CR-1", "epl")
+    story.deploy("CR-1", "epl")
+    story.roll_back("CR-1", "epl", rolled_back_at=story.now + timedelta(seconds=1))  # rounded up
+    assert stage(made(story), story.now + H) == "recovering"
+    story.review("CR-1", "epl")
+    found = made(story)
+    assert found.has_reopened and stage(found, story.now) == "in_review"
+    assert found.present == found.before
+
+
+def test_a_withdrawal_that_came_after_an_unreported_deploy_is_no_breach_of_it_but_shown() -> None:
+    story = in_review()
+    story.prepared("CR-1", "epl")
+    went_live = story.now
+    story.after(2).say(CRWithdrawn(cr_id="CR-1", product_id="epl", reason="Not this month.", withdrawn_at=story.now))
+    assert stage(made(story), story.now) == "withdrawn"
+    story.after(1).deploy("CR-1", "epl", deployed_at=went_live)
+    found = made(story)
+    assert found.last is not None and stage(found, story.now) == "observing" and found.last.flags == ()
+    assert "withdrawn when it was in production already" in found.last.not_known_then[-1].sentence
 
 
 def test_what_was_said_stays_as_it_stood_when_it_was_deployed() -> None:

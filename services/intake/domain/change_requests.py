@@ -237,7 +237,7 @@ def deployed(cr: CR, report: ReportDeployed, by: str, now: datetime) -> tuple[CR
         report.deployer or (known.deployer if known else by),
         report.commit or (known.commit if known else cr.commit),
         report.artifact or (known.artifact if known else cr.artifact),
-        known.against_process if known else (("withdrawn",) if cr.state == "withdrawn" else ()),
+        _against(cr, report.deployed_at),
     )
     if known is not None and replace(new, revision=known.revision, reported_at=known.reported_at) == known:
         return cr, []
@@ -259,6 +259,11 @@ def deployed(cr: CR, report: ReportDeployed, by: str, now: datetime) -> tuple[CR
         against_process=new.against_process,
     )
     return after, [fact]
+
+
+def _against(cr: CR, deployed_at: datetime) -> tuple[str, ...]:
+    """What a deploy at that time went against. One that is only reported late took place while the CR still stood."""
+    return ("withdrawn",) if cr.withdrawn_at is not None and deployed_at >= cr.withdrawn_at else ()
 
 
 def rolled_back(cr: CR, report: ReportRolledBack, now: datetime) -> tuple[CR, list[Fact]]:
@@ -301,7 +306,8 @@ def may_review(cr: CR, by: str, by_roles: Collection[str], reviewer: str, review
     """Return when `by` may record that `reviewer` reviewed this CR. Raises Forbidden with the reason otherwise.
 
     Neither may ever have been its author, nor have registered it (whoever did so acted for the author), nor belong to
-    operations on this product, whatever else they are.
+    operations on this product, whatever else they are. The reviewer is an engineer whom Daymark knows: a name that is
+    nobody's could be the author's by another spelling.
     """
     for who, roles in ((by, by_roles), (reviewer, reviewer_roles)):
         if who in cr.authors:
@@ -310,6 +316,10 @@ def may_review(cr: CR, by: str, by_roles: Collection[str], reviewer: str, review
             raise Forbidden(f"{who} registered {cr.id} for its author; somebody else of engineering reviews it.")
         if "operations" in roles:
             raise Forbidden(f"{who} belongs to operations, which does no code review and no walkthrough.")
+    if "engineer" not in reviewer_roles:
+        raise Forbidden(
+            f"{reviewer} is no engineer of {cr.product_id} whom Daymark knows; name the one who reviewed it."
+        )
 
 
 def reviewed(cr: CR, review: CodeReview, now: datetime) -> tuple[CR, list[Fact]]:

@@ -159,7 +159,8 @@ def _is_secure(request: Request) -> bool:
 
 
 def _page(name: str, around: handlers.Surroundings, **values: Any) -> Response:
-    return _html(name, who=around.who, now=around.now, as_of=around.as_of, is_movable=around.is_movable, **values)
+    said: dict[str, Any] = {"who": around.who, "now": around.now, "as_of": around.as_of, "is_movable": around.is_movable}
+    return _html(name, **said, strangers=around.strangers, **values)
 
 
 def _html(name: str, *, status: int = 200, **values: Any) -> Response:

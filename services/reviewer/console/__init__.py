@@ -60,7 +60,13 @@ def _ago(context: Context, at: datetime | None) -> Markup:
     )
 
 
-def _person(who: str | None) -> Markup:
+@pass_context
+def _person(context: Context, who: str | None) -> Markup:
+    """A person by the name they go by; one whom nobody knows is a claim, and shown as such."""
+    if who is not None and who in context.get("strangers", ()):
+        why = f"{who}: nobody of that name is known here"
+        claimed = Markup('<span class="person" title="{}">{} <span class="quiet">(claimed)</span></span>')
+        return claimed.format(why, words.person(who))
     return Markup('<span class="person" title="{}">{}</span>').format(who or "", words.person(who))
 
 
@@ -77,6 +83,7 @@ _jinja.filters.update(
     ago=_ago,
     person=_person,
     number=words.number,
+    sentence=words.sentence,
     percent=words.percent,
     short=words.short,
     http_url=words.http_url,

@@ -5,14 +5,14 @@ Every colour comes with a word and a sign, so that nothing is said by colour alo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from urllib.parse import urlsplit
 
 from services.reviewer.domain.document import BeforeDocument, DeploymentDocument, Line
 from services.reviewer.domain.evidence import Case, Suite
-from services.reviewer.domain.production import Duty, Observation
+from services.reviewer.domain.production import Deviation, Duty, Observation
 from shared.contracts import ComparedSLI
 
 Tone = Literal["good", "bad", "wait", "none", "info"]
@@ -112,6 +112,21 @@ def percent(value: float | None) -> str:
     return "" if value is None else f"{value:+.0%}" if abs(value) >= 0.1 else f"{value:+.1%}"
 
 
+def sentence(text: str) -> str:
+    """A sentence of the judge as print sets it: its arrows are two characters on a wire, its full stop is left out."""
+    return ended(text.replace(" -> ", " → "))
+
+
+def many(n: int, thing: str) -> str:
+    """`1 reason`, `3 reasons`."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
+def is_old(as_of: datetime | None, now: datetime) -> bool:
+    """Whether a page must say that it may lack something; a minute is what a gate allows where no policy says."""
+    return as_of is None or (now - as_of).total_seconds() > 60
+
+
 def short(digest: str | None) -> str:
     return "–" if digest is None else digest[:12]
 
@@ -157,6 +172,25 @@ def evidence(before: BeforeDocument) -> list[Row]:
     else:
         rows.append(Row("good", "Debt", "none", "no regression case is owed"))
     return rows
+
+
+def marks(line: Line) -> list[Row]:
+    """All that a deploy rests on, each in two words: evidence, operations' input, the PTASK engineer's go."""
+    before, codes = line.before, {reason.code for reason in line.gate.reasons}
+    rows = [replace(row, name=row.name.removesuffix(" tests")) for row in evidence(before)]
+    if before.go is not None and before.go.counts:
+        go = Row("good", "Go", "decided", "") if before.go.decision == "go" else Row("bad", "Go", "no-go", "")
+    else:
+        go = Row("wait", "Go", "open", "")
+    if "review_not_ready" in codes:
+        said = Row("bad", "Input", "not ready", "")
+    elif "review_need_more" in codes:
+        said = Row("wait", "Input", "needs more", "")
+    elif any(one.counts and one.verdict == "ready" for one in before.reviews):
+        said = Row("good", "Input", "ready", "")
+    else:
+        said = Row("wait", "Input", "void" if before.reviews else "open", "")
+    return [*rows, said, go]
 
 
 def _suite(suite: Suite) -> Row:
@@ -292,21 +326,28 @@ def headline(line: Line) -> str:
         return reasons[0].sentence + (f" {more} more to do." if more else "")
     deviation = next((one for one in reversed(last.deviations) if one.withdrawn is None), None)
     verdict = verdict_of(last)
-    if line.stage == "recovered":
-        return (
-            ended(deviation.sentence) if deviation else "It was rolled back."
-        ) + " Rolled back, and back at the benchmark."
-    if line.stage in ("recovering", "rolled_back"):
-        return (
-            ended(deviation.sentence) if deviation else "It was rolled back."
-        ) + " Waiting for the recovery snapshot."
+    back = last.deploy.rollback
+    if back is not None and line.stage in ("recovered", "recovering", "rolled_back"):
+        how_long = span(max(0.0, (back.rolled_back_at - last.deployed_at).total_seconds()))
+        end = "and back at the benchmark." if line.stage == "recovered" else "waiting for the recovery snapshot."
+        moved = f"{deviated(deviation)} " if deviation is not None else ""
+        return f"{moved}Rolled back after {how_long}, {end}"
     if line.stage == "kept" and last.investigations:
         return f"Kept: {last.investigations[-1].reason}"
     if deviation is not None:
-        return ended(deviation.sentence)
+        return deviated(deviation)
     if verdict is not None:
-        return ended(verdict.sentence)
+        return sentence(verdict.sentence)
     return due(last)
+
+
+def deviated(one: Deviation) -> str:
+    """What moved, in one breath; the judge's whole sentence stands where the comparisons are."""
+    if one.before is None or one.after is None:
+        return sentence(one.sentence)
+    change = f" ({percent(one.effect_relative)})" if one.effect_relative is not None else ""
+    more = f", and {many(one.slis_moved - 1, 'more SLI')} moved" if one.slis_moved > 1 else ""
+    return f"{one.title}: {number(one.before)} → {number(one.after)} {one.unit}{change}{more}."
 
 
 def due(deployment: DeploymentDocument) -> str:
@@ -362,5 +403,4 @@ def counted(lines: tuple[Line, ...]) -> str:
     for line in lines:
         word = STAGES[line.stage][1]
         found[word] = found.get(word, 0) + 1
-    changes = "1 change" if len(lines) == 1 else f"{len(lines)} changes"
-    return f"{changes}: " + ", ".join(f"{n} {word}" for word, n in found.items())
+    return f"{many(len(lines), 'change')}: " + ", ".join(f"{n} {word}" for word, n in found.items())

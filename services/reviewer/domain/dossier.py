@@ -21,6 +21,7 @@ from shared.contracts import (
     CodeReviewRecorded,
     CRChanged,
     CRRegistered,
+    CRRolledBack,
     CRState,
     CRWithdrawn,
     GateAnswered,
@@ -153,14 +154,20 @@ class Dossier:
 
     @property
     def has_reopened(self) -> bool:
-        """After a rollback somebody works on the next attempt."""
+        """After a rollback somebody works on the next attempt. Told by order and by what was seen, never by clocks: a
+        deployer's may differ from ours, and what it reports late lies before what was said meanwhile."""
         last = self.last
         if last is None or last.deploy.rollback is None:
             return False
-        since = last.deploy.rollback.rolled_back_at
-        work = (CRChanged, TestsRecorded, CodeReviewRecorded)
-        return any(isinstance(fact.data, work) and fact.time > since for fact in self.facts) or any(
-            each.at > since for each in (*self.before.reviews, *((self.before.go,) if self.before.go else ()))
+        back = min(
+            fact.sequence
+            for fact in self.facts
+            if isinstance(fact.data, CRRolledBack) and fact.data.deployment == last.number
+        )
+        work = (CRChanged, TestsRecorded, CodeReviewRecorded)  # of one aggregate with the rollback
+        said = (*self.before.reviews, *((self.before.go,) if self.before.go else ()))
+        return any(isinstance(fact.data, work) and fact.sequence > back for fact in self.facts) or any(
+            "attempt" not in each.changed for each in said
         )
 
 
@@ -368,6 +375,10 @@ def _not_known(facts: Facts, deployed_at: datetime) -> tuple[LateWord, ...]:
             found.append(
                 LateWord("debt", fact.time, f"{data.incident_id} had opened before the deploy and was said after it.")
             )
-        elif isinstance(data, (CRRegistered, CRChanged)) and isinstance(data, CRRegistered):
+        elif isinstance(data, CRWithdrawn):
+            found.append(
+                LateWord("change_request", fact.time, "It was withdrawn when it was in production already, unreported.")
+            )
+        elif isinstance(data, CRRegistered):
             found.append(LateWord("change_request", fact.time, "It was registered only after its deploy."))
     return tuple(sorted(found, key=lambda word: (word.said_at, word.what, word.sentence)))

@@ -165,6 +165,7 @@ class Surroundings:
     now: datetime
     as_of: datetime | None
     is_movable: bool
+    strangers: frozenset[str] = frozenset()  #: people named on it whom nobody knows: claims by who posted them
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,8 @@ class ProductLine:
     debt: tuple[evidence.Case, ...]
 
 
-_CLOSED_SHOWN, _CRS_SHOWN = 3, 60
+#: Of each product, so that a busy one pushes no quiet one out: closed releases, CRs last registered, CRs last deployed.
+_CLOSED_SHOWN, _NEW_SHOWN, _LIVE_SHOWN = 3, 20, 20
 
 
 async def surroundings(deps: Deps, call: Call) -> Surroundings:
@@ -187,9 +189,17 @@ async def surroundings(deps: Deps, call: Call) -> Surroundings:
         return await _surroundings(tx)
 
 
-async def _surroundings(tx: Tx) -> Surroundings:
+async def _surroundings(tx: Tx, lines: Iterable[Line] = ()) -> Surroundings:
     assert tx.caller is not None
-    return Surroundings(tx.caller, tx.now, await freshness.as_of(tx), await store.is_movable(tx))
+    named = [who for line in lines for who in _named(line)]
+    strangers = await store.strangers(tx, named) if named else frozenset()
+    return Surroundings(tx.caller, tx.now, await freshness.as_of(tx), await store.is_movable(tx), strangers)
+
+
+def _named(line: Line) -> list[str]:
+    """The people that a payload named, on behalf of whom somebody acted."""
+    named = [line.cr.author, line.cr.ptask] if line.cr is not None else []
+    return [*named, *(each.deploy.deployer for each in line.deployments)]
 
 
 async def front_page(deps: Deps, call: Call) -> tuple[Surroundings, list[ProductLine]]:
@@ -203,11 +213,11 @@ async def front_page(deps: Deps, call: Call) -> tuple[Surroundings, list[Product
             shown += [row for row in reversed(rows) if row.state == "closed" and row.product_id == name][:_CLOSED_SHOWN]
         documents = await _releases(tx, shown)
         listed = {line.cr_id for each in documents for line in each.change_requests}
-        others = {
-            cr_id: product_id
-            for cr_id, product_id in (await store.latest_crs(tx, names, _CRS_SHOWN)).items()
-            if cr_id not in listed
+        latest = {
+            **await store.latest_crs(tx, names, _NEW_SHOWN),
+            **await store.last_deployed(tx, names, _LIVE_SHOWN),
         }
+        others = {cr_id: product_id for cr_id, product_id in latest.items() if cr_id not in listed}
         loose = await _lines(tx, (await load_all(tx, others)).values())
         of_products = await store.of_products(tx, names)
         found = []
@@ -234,12 +244,12 @@ async def release_page(deps: Deps, call: Call, release_id: str) -> tuple[Surroun
     found = await read_release(deps, call, release_id)
     async with deps.db.read(call) as tx:
         last = await _last_before(tx, found) if found.state != "closed" else None
-        return await _surroundings(tx), found, last
+        return await _surroundings(tx, found.change_requests), found, last
 
 
 async def _last_before(tx: Tx, release: ReleaseDocument) -> Line | None:
     here = {line.cr_id for line in release.change_requests}
-    latest = await store.latest_crs(tx, [release.product_id], _CRS_SHOWN)
+    latest = await store.last_deployed(tx, [release.product_id], len(here) + _LIVE_SHOWN)
     known = await load_all(tx, {cr_id: product_id for cr_id, product_id in latest.items() if cr_id not in here})
     gone = [(each.last.deploy.deployed_at, each.cr_id) for each in known.values() if each.last is not None]
     return (await _lines(tx, [known[max(gone)[1]]]))[0] if gone else None
@@ -249,8 +259,5 @@ async def dossier_page(deps: Deps, call: Call, cr_id: str) -> tuple[Surroundings
     async with deps.db.read(call) as tx:
         found = await load(tx, cr_id)
         fresh = await how_fresh(tx, keys_of(found))
-        return (
-            await _surroundings(tx),
-            document.dossier_document(found, fresh, tx.now),
-            document.line(found, fresh, tx.now),
-        )
+        line = document.line(found, fresh, tx.now)
+        return await _surroundings(tx, [line]), document.dossier_document(found, fresh, tx.now), line
