@@ -159,7 +159,12 @@ def _is_secure(request: Request) -> bool:
 
 
 def _page(name: str, around: handlers.Surroundings, **values: Any) -> Response:
-    said: dict[str, Any] = {"who": around.who, "now": around.now, "as_of": around.as_of, "is_movable": around.is_movable}
+    said: dict[str, Any] = {
+        "who": around.who,
+        "now": around.now,
+        "as_of": around.as_of,
+        "is_movable": around.is_movable,
+    }
     return _html(name, **said, strangers=around.strangers, **values)
 
 
