@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "reviewer_0003"
-down_revision = "reviewer_0002"
+revision = "reviewer_0004"
+down_revision = "reviewer_0003"
 branch_labels = None
 depends_on = None
 
