@@ -1,4 +1,4 @@
-"""The `daymark` command: run it here, make a database and topics, make keys, look after dead letters.
+"""The `daymark` command: run it here, make a database and topics, make keys, look after dead letters, ask the judge.
 
 Every command has `--json`; on a terminal people get tables and progress, elsewhere plain lines.
 """
@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.judge import judge
 from shared.errors import DaymarkError
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -24,7 +25,7 @@ topics = typer.Typer(no_args_is_help=True, help="The topics on the bus.")
 db = typer.Typer(no_args_is_help=True, help="The database.")
 keys = typer.Typer(no_args_is_help=True, help="Principals, their keys and sign-in links.")
 dead = typer.Typer(no_args_is_help=True, help="Letters that nobody could hear.")
-for name, group in (("topics", topics), ("db", db), ("keys", keys), ("dead", dead)):
+for name, group in (("topics", topics), ("db", db), ("keys", keys), ("dead", dead), ("judge", judge)):
     app.add_typer(group, name=name)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]

@@ -1,7 +1,7 @@
 """snapshotter: the marks that are taken by daylight, one before the change goes live and one a day later.
 
-Owns: snapshots and their samples, benchmarks, observations and their 24 h clock, the judge's verdicts, deviations.
-Says: snapshot.taken, benchmark.published, snapshot.overdue, observation.closed, observation.superseded,
+Owns: snapshots and their samples, benchmarks, anchors, observations and their 24 h clock, the judge's verdicts, deviations.
+Says: snapshot.taken, benchmark.published, anchor.chosen, snapshot.overdue, observation.closed, observation.superseded,
     deviation.detected, deviation.withdrawn
 Hears: product.changed, cr.registered, cr.changed, cr.withdrawn, cr.deployed, cr.rolled_back
 Grows at: sources/ (one file per kind of metric source), judge/ (one file per view of a pair of days)

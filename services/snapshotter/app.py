@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from services import snapshotter
 from services.snapshotter import api, domain, handlers
+from services.snapshotter.handlers.workers import workers
 from services.snapshotter.sources import open_source
 from shared.service import Parts, service
 from shared.settings import Settings
@@ -16,12 +17,17 @@ from shared.settings import Settings
 
 @asynccontextmanager
 async def make_deps(parts: Parts) -> AsyncIterator[handlers.Deps]:
-    """The sources that the settings describe, open for as long as the service lives. Raises ValueError for one that is wrong."""
+    """The sources that the settings describe, open for as long as the service lives, and worker processes.
+
+    Raises ValueError for a source that is wrong.
+    """
     async with AsyncExitStack() as stack:
+        processes = workers()
+        stack.push_async_callback(processes.close)
         sources = {name: open_source(name, settings) for name, settings in parts.settings.sources.items()}
         for source in sources.values():
             stack.push_async_callback(source.close)
-        yield handlers.Deps(db=parts.db, sources=sources)
+        yield handlers.Deps(db=parts.db, sources=sources, workers=processes)
 
 
 def build(settings: Settings | None = None) -> FastAPI:

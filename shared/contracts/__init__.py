@@ -47,6 +47,7 @@ from shared.contracts.reviews import (
     ReviewVoided,
 )
 from shared.contracts.snapshots import (
+    AnchorChosen,
     BenchmarkPublished,
     ComparedSLI,
     MissingSLI,
@@ -63,6 +64,7 @@ from shared.contracts.test_results import MarkedCase, SuiteKind, TestsRecorded
 __all__ = [
     "FACTS",
     "SLI",
+    "AnchorChosen",
     "BenchmarkPublished",
     "CRChanged",
     "CRDeployed",

@@ -8,7 +8,8 @@ from shared.contracts.envelope import Fact, Instant
 from shared.contracts.policy import Severity
 
 Outcome = Literal["steady", "moved", "inconclusive", "no_data"]
-SnapshotKind = Literal["benchmark", "after", "recovery"]
+#: `history`: the days before a deploy that a verdict learned from; `day`: one that is kept for calibration.
+SnapshotKind = Literal["benchmark", "after", "recovery", "history", "day"]
 ObservationKind = Literal["after", "recovery"]
 
 
@@ -71,6 +72,20 @@ class BenchmarkPublished(
     missing: tuple[MissingSLI, ...] = ()
 
 
+class AnchorChosen(Fact, type="anchor.chosen.v1", topic="daymark.snapshots", owner="snapshotter", key="product_id"):
+    """Operations moved the product's anchor: from now on creep is measured from this benchmark."""
+
+    product_id: str
+    snapshot_id: str
+    content_hash: str
+    instead_of: str | None  #: the one that was chosen before; null when none was
+    window_start: Instant
+    window_end: Instant
+    reason: str
+    chosen_by: str
+    chosen_at: Instant
+
+
 class SnapshotOverdue(Fact, type="snapshot.overdue.v1", topic="daymark.snapshots", owner="snapshotter", key="cr_id"):
     cr_id: str
     product_id: str
@@ -102,6 +117,9 @@ class ObservationClosed(
     snapshot_hash: str
     judge_version: str
     closed_at: Instant
+    anchor_id: str | None = None  #: the second reference, where it is another snapshot than the benchmark
+    creep: str = ""  #: what was seen against the anchor, in one sentence
+    limits: str = ""  #: whose limits the judge used, in one sentence
 
 
 class ObservationSuperseded(

@@ -51,6 +51,8 @@ class Observation:
     window_start: datetime | None = None
     window_end: datetime | None = None
     superseded: str | None = None  #: why it no longer holds
+    creep: str = ""  #: what was seen against the anchor
+    limits: str = ""  #: whose limits the judge used
 
     @property
     def holds(self) -> bool:
@@ -238,6 +240,8 @@ def observations(facts: Facts) -> tuple[Observation, ...]:
                 taken.window_start if taken else None,
                 taken.window_end if taken else None,
                 superseded(data.deployment, data.kind, data.revision),
+                data.creep,
+                data.limits,
             )
         )
     answered = {(one.deployment, one.kind, one.revision) for one in found}

@@ -1,5 +1,13 @@
 """What may be asked of the snapshotter, and what it answers: the shapes that both doors and handlers know."""
 
+from services.snapshotter.commands.judged import (
+    AnchorChoiceView,
+    AnchorView,
+    ChooseAnchor,
+    DifferenceView,
+    RecomputationView,
+    RecomputedView,
+)
 from services.snapshotter.commands.snapshots import (
     AlsoDeployed,
     BenchmarkView,
@@ -18,12 +26,18 @@ from services.snapshotter.commands.snapshots import (
 
 __all__ = [
     "AlsoDeployed",
+    "AnchorChoiceView",
+    "AnchorView",
     "BenchmarkView",
+    "ChooseAnchor",
     "DeploymentView",
+    "DifferenceView",
     "LookView",
     "ObservationView",
     "PublishSnapshot",
     "ReadingView",
+    "RecomputationView",
+    "RecomputedView",
     "SamplesView",
     "SeriesView",
     "SnapshotPage",

@@ -127,8 +127,14 @@ class LookView(_View):
     comparisons: tuple[ComparedSLI, ...]
     judge_version: str | None
     history_days: int | None = Field(description="Earlier days the judge could learn from.")
+    creep: str | None = Field(description="What was seen against the anchor, in one sentence.")
+    limits: str | None = Field(description="Whose limits the judge used: the product's own, or the shipped ones.")
+    budget: dict[str, float] | None = Field(
+        description="How the one budget of false alarms was split: `all` for the verdict, `limit` for each of `slis`."
+    )
     snapshot: str | None
     benchmark: str | None
+    anchor: str | None = Field(description="The second reference; null where it is the benchmark itself or none.")
     deviation: str | None
     closed_at: Instant | None
     overdue_at: Instant | None

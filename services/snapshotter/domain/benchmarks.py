@@ -10,13 +10,15 @@ from typing import Literal
 from services.snapshotter.domain.values import ChangeRequest, Snapshot
 from shared.errors import Forbidden
 
+BenchmarkState = Literal["good", "stale", "late", "missing"]
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """The benchmark of a CR: the one that counts, what is to be said of it, and those that came too late."""
 
     counts: Snapshot | None
-    state: Literal["good", "stale", "late", "missing"]
+    state: BenchmarkState
     sentence: str
     late: tuple[Snapshot, ...] = ()
 

@@ -10,7 +10,12 @@ from typing import Literal
 from shared.access import Rights
 from shared.contracts import MissingSLI, ObservationKind, Outcome, Policy, SnapshotKind
 
-RIGHTS: Rights = {"publish_snapshot": frozenset({"operations"})}
+RIGHTS: Rights = {
+    "publish_snapshot": frozenset({"operations"}),
+    "choose_anchor": frozenset({"operations"}),
+    # Changes nothing, and takes a processor for a while: for those who write policies and those who live with them.
+    "backtest": frozenset({"operations", "engineer", "ptask", "release_manager"}),
+}
 
 #: Both looks cover 24 hours: a contract, not a setting.
 DAY = timedelta(hours=24)

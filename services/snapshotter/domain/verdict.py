@@ -30,11 +30,18 @@ _GRAVITY: tuple[Severity, ...] = ("critical", "major", "minor")
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome of one observation over all its SLIs, in one sentence, and the answers it rests on."""
+    """The outcome of one observation over all its SLIs, in one sentence, and the answers it rests on.
+
+    anchor_id  the second reference, None where there was none
+    creep      what was seen against it; `limits`: whose limits were used; each one sentence
+    """
 
     outcome: Outcome
     sentence: str
     comparisons: tuple[ComparedSLI, ...]
+    anchor_id: str | None = None
+    creep: str = ""
+    limits: str = ""
 
 
 def verdict(kind: ObservationKind, outcome: Outcome, compared: Sequence[ComparedSLI], against: Standing) -> Verdict:
@@ -179,6 +186,9 @@ def close(
             snapshot_hash=snapshot.content_hash,
             judge_version=judge_version,
             closed_at=now,
+            anchor_id=found.anchor_id,
+            creep=found.creep,
+            limits=found.limits,
         )
     )
     if closed.deviation_id is not None:

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from services.snapshotter.handlers.again import recompute
+from services.snapshotter.handlers.anchors import choose_anchor, read_anchor
 from services.snapshotter.handlers.benchmarks import publish_snapshot
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.heard import (
@@ -34,10 +36,13 @@ __all__ = [
     "JOBS",
     "ON",
     "Deps",
+    "choose_anchor",
     "list_snapshots",
     "publish_snapshot",
+    "read_anchor",
     "read_observation",
     "read_samples",
     "read_snapshot",
+    "recompute",
     "take_snapshot",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from services.snapshotter import domain, store
@@ -44,7 +43,7 @@ async def publish_snapshot(deps: Deps, call: Call, command: PublishSnapshot) -> 
     plan = await _looked(deps, call, command)
     captured = await capture(deps.sources, plan.policy.slis, plan.window, deadline_s=DEADLINE_S)
     _refuse_nothing(captured)
-    kept = await asyncio.to_thread(keep, captured)
+    kept = await deps.workers.run(keep, captured)
     async with deps.db.tx(call) as tx:
         await _plan(tx, command)  # judged once more, and now it counts: the right may have been taken away meanwhile
         return await _published(tx, command, plan, captured, kept)

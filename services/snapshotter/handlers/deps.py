@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from services.snapshotter.handlers.workers import Workers
 from services.snapshotter.sources import Source
 from shared.db import Database
 
 
 @dataclass(frozen=True)
 class Deps:
-    """`sources`: by the names that policies use."""
+    """`sources`: by the names that policies use. `workers`: where packing and judging are done."""
 
     db: Database
     sources: Mapping[str, Source] = field(default_factory=dict)
+    workers: Workers = field(default_factory=Workers)

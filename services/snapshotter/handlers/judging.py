@@ -1,65 +1,127 @@
-"""From snapshots to the judge's arrays and back to the answers that are said. CPU work: call it in a thread."""
+"""From what is stored to the judge's arrays, and back to the answers that are said. CPU work, for a worker process.
+
+A verdict is made from stored forms alone (`Grounds`), on the day of the look and at any time later: so it can be computed
+again, and under another policy.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 
 from services.snapshotter import judge as judging
-from services.snapshotter.domain import DAY, Observation, Standing, Verdict, Window, settle_s, verdict
-from services.snapshotter.handlers.capture import Captured
+from services.snapshotter.domain import (
+    DAY,
+    SHIPPED_LIMITS,
+    Anchor,
+    Limits,
+    Observation,
+    Standing,
+    Verdict,
+    Window,
+    creep_sentence,
+    settle_s,
+    verdict,
+)
+from services.snapshotter.judge.tables import Fitted
+from services.snapshotter.judge.tables.shipped import SHIPPED
 from services.snapshotter.samples import unpack
-from services.snapshotter.sources import Floats, Missing, steps
+from services.snapshotter.sources import Floats, steps
 from services.snapshotter.store import KeptSeries
 from shared.contracts import SLI, ComparedSLI, Policy
+
+#: Stored numbers have so many digits: two machines that differ in the last bits of a float store the same.
+DIGITS = 9
+
+#: Of days on which nothing happened, the share that may alarm: the shipped limits are fitted to it, own ones computed.
+ALPHA = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """One snapshot's samples, packed as they are stored."""
+
+    id: str
+    window: Window
+    series: tuple[KeptSeries, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Grounds:
+    """All that a verdict rests on.
+
+    against  the benchmark that counted and how it stood; its samples are `benchmark`, None where there is none
+    anchored the product's anchor in words, None where creep is no question (a recovery)
+    anchor   its samples, None where it is the benchmark itself or there is none
+    history  the whole days up to the deploy in one window
+    limits   whose limits hold, and since when
+    """
+
+    look: Observation
+    policy: Policy
+    against: Standing
+    after: Taken
+    benchmark: Taken | None
+    anchored: Anchor | None = None
+    anchor: Taken | None = None
+    history: Taken | None = None
+    limits: Limits = SHIPPED_LIMITS
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """A verdict, and what the judge was given beside the two snapshots."""
+    """A verdict, the judge that gave it, and every number behind it as it is stored: SLI -> name -> number."""
 
     verdict: Verdict
     judge_version: str
-    given: Mapping[str, Any]
+    history_days: int
+    settle_s: float
+    numbers: Mapping[str, Mapping[str, float]]
+    budget: Mapping[str, float]  #: how the one budget of false alarms was split, see `_budget`
 
 
-def judged(
-    look: Observation,
-    policy: Policy,
-    captured: Captured,
-    against: Standing,
-    kept: Sequence[KeptSeries],
-    history: Captured | None,
-) -> Judged:
-    """Compare what was captured with the benchmark in `against`, whose series with samples are `kept`."""
-    before = _benchmark(policy, captured.window, against, {one.sli: one for one in kept})
-    after = judging.Window(
-        captured.window.start.timestamp(),
-        float(captured.window.step_s),
-        0.0,
-        _stacked(captured, _count(captured.window)),
-        tuple(reading.reason if isinstance(reading, Missing) else None for reading in captured.readings),
-    )
-    days = _days(policy, history)
+def judged(grounds: Grounds) -> Judged:
+    """Hold the after window against the benchmark and against the anchor."""
+    look, policy = grounds.look, grounds.policy
+    window = grounds.after.window
+    after = _window(policy, grounds.after, window.step_s)
+    days = _days(policy, grounds.history, window)
     settled_s = settle_s(look, policy)
+    fitted = fitted_with(grounds.limits.own)
     answers = judging.judge(
-        before,
+        _benchmark(grounds),
         after,
         [_rule(sli) for sli in policy.slis],
         deployed_at_s=look.starts_at.timestamp(),
         settle_s=settled_s,
+        references=[_window(policy, grounds.anchor, window.step_s)] if grounds.anchor else (),
         history=days,
+        fitted=fitted,
     )
     compared = tuple(_compared(sli, answer) for sli, answer in zip(policy.slis, answers, strict=True))
-    found = verdict(look.kind, judging.overall(answers), compared, against)
+    found = verdict(look.kind, judging.overall(answers), compared, grounds.against)
     return Judged(
-        found, judging.VERSION, {"history_days": len(days), "settle_s": settled_s, "benchmark": against.sentence}
+        replace(
+            found,
+            anchor_id=grounds.anchor.id if grounds.anchor else None,
+            creep=creep_sentence(grounds.anchored, grounds.anchor is not None, compared),
+            limits=grounds.limits.sentence,
+        ),
+        judging.VERSION,
+        len(days),
+        settled_s,
+        {answer.sli: _numbers(answer, look.starts_at.timestamp()) for answer in answers},
+        _budget(fitted, answers, references=grounds.anchor is not None),
     )
+
+
+def fitted_with(own: Mapping[int, float] | None) -> Fitted:
+    """The shipped tables, with a product's own limits where it has some."""
+    return replace(SHIPPED, limits=own) if own else SHIPPED
 
 
 def unjudged(look: Observation, policy: Policy, against: Standing, reason: str) -> Judged:
@@ -76,74 +138,61 @@ def unjudged(look: Observation, policy: Policy, against: Standing, reason: str) 
         )
         for sli in policy.slis
     )
-    found = verdict(look.kind, "no_data", compared, against)
-    return Judged(found, judging.VERSION, {"benchmark": against.sentence})
+    return Judged(verdict(look.kind, "no_data", compared, against), judging.VERSION, 0, 0.0, {}, {})
 
 
-def _benchmark(policy: Policy, window: Window, against: Standing, kept: Mapping[str, KeptSeries]) -> judging.Window:
-    """The benchmark's rows in the policy's order. A series that another query made is no benchmark of this SLI."""
-    own = against.counts.window if against.counts else Window(window.start - DAY, window.start, window.step_s)
-    count = _count(own)
+def _benchmark(grounds: Grounds) -> judging.Window:
+    """The benchmark's rows; where there is none, nothing of the day before, and why."""
+    window, policy = grounds.after.window, grounds.policy
+    if grounds.benchmark is not None:
+        return _window(policy, grounds.benchmark, window.step_s)
+    start, count = window.start - DAY, _count(Window(window.start - DAY, window.start, window.step_s))
     values: Floats = np.full((len(policy.slis), count), np.nan)
+    why = (grounds.against.sentence,) * len(policy.slis)
+    return judging.Window(start.timestamp(), float(window.step_s), 0.0, values, why)
+
+
+def _window(policy: Policy, taken: Taken, step_s: int) -> judging.Window:
+    """A snapshot's rows in the policy's order, (N, T). A series that another query made says nothing of this SLI."""
+    own, name = taken.window, taken.id
+    kept = {one.sli: one for one in taken.series}
+    values: Floats = np.full((len(policy.slis), _count(own)), np.nan)
     reasons: list[str | None] = []
     for row, sli in enumerate(policy.slis):
         one = kept.get(sli.id)
         reason: str | None = None
-        if against.counts is None:
-            reason = against.sentence
-        elif one is None:
-            reason = f"{against.counts.id} has no such SLI"
+        if one is None:
+            reason = f"{name} has no such SLI"
         elif one.missing is not None or one.payload is None:
-            reason = one.missing or "nothing was read"
+            reason = one.missing or f"the samples of {name} are no longer kept"
         elif (one.query, one.source) != (sli.query, sli.source):
-            reason = f"{against.counts.id} measured it by another query"
-        elif own.step_s != window.step_s:
-            reason = f"{against.counts.id} has steps of {own.step_s} s, this look has {window.step_s} s"
+            reason = f"{name} measured it by another query"
+        elif own.step_s != step_s:
+            reason = f"{name} has steps of {own.step_s} s, this look has {step_s} s"
         else:
             try:
-                values[row] = unpack(one.payload, count)
+                values[row] = unpack(one.payload, _count(own))
             except ValueError as error:
                 reason = str(error)
         reasons.append(reason)
     return judging.Window(own.start.timestamp(), float(own.step_s), 0.0, values, tuple(reasons))
 
 
-def _days(policy: Policy, history: Captured | None) -> tuple[judging.Window, ...]:
-    """Whole earlier days, oldest first, without those of which the sources have nothing."""
-    if history is None:
+def _days(policy: Policy, history: Taken | None, after: Window) -> tuple[judging.Window, ...]:
+    """The last whole days that the policy asks for, oldest first, without those of which the sources had nothing."""
+    if history is None or not policy.observation.history_days:
         return ()
-    step_s = history.window.step_s
-    per_day = round(DAY.total_seconds() / step_s)
-    total = _count(history.window)
-    place = {sli.id: row for row, sli in enumerate(history.slis)}
-    stacked = _stacked(history, total)
-    values: Floats = np.full((len(policy.slis), total), np.nan)
-    reasons: list[str | None] = ["not asked for"] * len(policy.slis)
-    for row, sli in enumerate(policy.slis):
-        if sli.id in place:
-            values[row] = stacked[place[sli.id]]
-            reading = history.readings[place[sli.id]]
-            reasons[row] = reading.reason if isinstance(reading, Missing) else None
+    whole = _window(policy, history, after.step_s)
+    per_day = round(DAY.total_seconds() / whole.step_s)
+    total = np.shape(whole.values)[1]
+    first = max(0, total - policy.observation.history_days * per_day)
     return tuple(
         judging.Window(
-            history.window.start.timestamp() + first * step_s,
-            float(step_s),
-            0.0,
-            values[:, first : first + per_day],
-            tuple(reasons),
+            whole.start_s + at * whole.step_s, whole.step_s, 0.0, whole.values[:, at : at + per_day], whole.missing
         )
-        for first in range(0, total, per_day)
-        if np.isfinite(values[:, first : first + per_day]).any()
+        for at in range(first, total, per_day)
+        if np.isfinite(whole.values[:, at : at + per_day]).any()
     )
-
-
-def _stacked(captured: Captured, count: int) -> Floats:
-    """(N, T), a row of NaN for what is missing."""
-    values: Floats = np.full((len(captured.slis), count), np.nan)
-    for row, reading in enumerate(captured.readings):
-        if not isinstance(reading, Missing):
-            values[row] = reading.values
-    return values
 
 
 def _count(window: Window) -> int:
@@ -163,7 +212,7 @@ def _rule(sli: SLI) -> judging.Rule:
 
 
 def _compared(sli: SLI, answer: judging.Comparison) -> ComparedSLI:
-    since = _number(answer.since_s)
+    since = answer.since_s if answer.since_s is not None and math.isfinite(answer.since_s) else None
     return ComparedSLI(
         sli=sli.id,
         title=sli.title,
@@ -181,6 +230,26 @@ def _compared(sli: SLI, answer: judging.Comparison) -> ComparedSLI:
     )
 
 
+def _numbers(answer: judging.Comparison, began_s: float) -> dict[str, float]:
+    """Every number of an answer by name, as it is stored; times in seconds since the look began."""
+    own = ("before", "after", "effect_relative", "effect_absolute", "limit")
+    named = {**{name: getattr(answer, name) for name in own}, **answer.numbers}
+    named["since"] = None if answer.since_s is None else answer.since_s - began_s
+    return {name: number for name, value in named.items() if (number := _number(value)) is not None}
+
+
+def _budget(fitted: Fitted, answers: Sequence[judging.Comparison], *, references: bool) -> dict[str, float]:
+    """One budget of false alarms for all that is looked at in one verdict, and the score that each SLI must pass for it.
+
+    `all`: the share of days without a change on which any SLI of the CR may alarm. Views share it inside the score, which
+    is fitted over all of them at once; SLIs by the limit, which grows with their number.
+    """
+    days = max((answer.numbers.get("earlier_days", 1.0) for answer in answers), default=1.0)
+    limit = fitted.limit(round(days), len(answers))
+    split = {"all": ALPHA, "slis": len(answers), "earlier_days": days, "limit": limit, "references": references}
+    return {name: number for name, value in split.items() if (number := _number(float(value))) is not None}
+
+
 def _number(value: float | None) -> float | None:
-    """A plain float; None for what no JSON can say."""
-    return float(value) if value is not None and math.isfinite(value) else None
+    """A plain float of `DIGITS` digits; None for what no JSON can say."""
+    return float(f"{float(value):.{DIGITS}g}") if value is not None and math.isfinite(value) else None

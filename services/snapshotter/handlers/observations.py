@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import structlog
 
 from services.snapshotter import domain, store
-from services.snapshotter.handlers.capture import Captured, capture, keep
+from services.snapshotter.handlers.anchors import anchor_at
+from services.snapshotter.handlers.capture import Captured, Kept, capture, keep
 from services.snapshotter.handlers.deps import Deps
-from services.snapshotter.handlers.judging import judged, unjudged
+from services.snapshotter.handlers.judging import Grounds, Judged, Taken, judged, unjudged
 from services.snapshotter.sources import Missing
 from shared import policies
 from shared.contracts import MissingSLI, Policy
@@ -33,7 +34,9 @@ class _Plan:
     look: domain.Observation
     policy: Policy
     against: domain.Standing
-    kept: Sequence[store.KeptSeries]  #: the benchmark's series, with samples
+    benchmark: Taken | None
+    anchored: domain.Anchor | None
+    anchor: Taken | None
     deployed_at: datetime | None
     now: datetime
 
@@ -57,9 +60,10 @@ async def take_snapshot(deps: Deps, appointment: Appointment) -> None:
         raise Unavailable(f"waiting for {_words(waiting, len(policy.slis))}")
     overdue_because = _words(waiting, len(policy.slis)) if waiting else None
     history = await _history(deps, plan, captured)
-    kept = await asyncio.to_thread(keep, captured)
+    kept = await deps.workers.run(keep, captured)
+    past = await deps.workers.run(keep, history) if history else None
     try:
-        found = await asyncio.to_thread(judged, look, policy, captured, plan.against, plan.kept, history)
+        found = await deps.workers.run(judged, _grounds(plan, captured, kept, history, past))
     except Exception as error:
         if is_patient:
             raise
@@ -102,8 +106,11 @@ async def take_snapshot(deps: Deps, appointment: Appointment) -> None:
             now=tx.now,
         )
         await store.insert_snapshot(tx, snapshot, kept.series)
+        history_id = await _kept_history(tx, look, history, past) if history and past else None
         await store.save_observation(tx, closed)
-        await store.save_comparisons(tx, closed, found.verdict.comparisons, found.judge_version, found.given)
+        await store.save_comparisons(
+            tx, closed, found.verdict.comparisons, found.judge_version, _document(plan, found, history_id)
+        )
         await store.save_change_request(tx, cr, version=cr.version + len(facts))
         for sequence, fact in enumerate(facts, cr.version + 1):
             tx.emit(fact, sequence=sequence, policy_version=look.policy_version)
@@ -127,8 +134,83 @@ async def _plan(tx: Tx, appointment: Appointment) -> _Plan | None:
     policy = await policies.of(tx, look.product_id, look.policy_version)
     cr = await store.change_request(tx, look.cr_id) or domain.ChangeRequest(look.cr_id, look.product_id)
     against, deployed_at = await _standing(tx, cr, look, policy)
-    kept = await store.series_of(tx, against.counts.id, samples=True) if against.counts else []
-    return _Plan(look, policy, against, kept, deployed_at, tx.now)
+    anchored = await anchor_at(tx, look.product_id, deployed_at or look.starts_at) if look.kind == "after" else None
+    second = anchored.snapshot if anchored and anchored.snapshot != against.counts else None
+    return _Plan(
+        look,
+        policy,
+        against,
+        await taken(tx, against.counts),
+        anchored,
+        await taken(tx, second),
+        deployed_at,
+        tx.now,
+    )
+
+
+async def taken(tx: Tx, snapshot: domain.Snapshot | None) -> Taken | None:
+    """A snapshot's samples, for the judge."""
+    if snapshot is None:
+        return None
+    return Taken(snapshot.id, snapshot.window, tuple(await store.series_of(tx, snapshot.id, samples=True)))
+
+
+def _grounds(plan: _Plan, captured: Captured, kept: Kept, history: Captured | None, past: Kept | None) -> Grounds:
+    return Grounds(
+        plan.look,
+        plan.policy,
+        plan.against,
+        Taken("this look", captured.window, kept.series),
+        plan.benchmark,
+        plan.anchored,
+        plan.anchor,
+        Taken("the history", history.window, past.series) if history and past else None,
+    )
+
+
+async def _kept_history(tx: Tx, look: domain.Observation, history: Captured, past: Kept) -> str:
+    """The days that a verdict learned from, stored once however many verdicts learn from them; the snapshot's id."""
+    known = await store.known_content(tx, look.product_id, "history", past.content_hash)
+    if known is not None:
+        return known
+    snapshot = domain.Snapshot(
+        id=await store.next_id(tx),
+        kind="history",
+        product_id=look.product_id,
+        cr_id=None,
+        deployment=None,
+        revision=None,
+        window=history.window,
+        taken_at=tx.now,
+        taken_by=tx.actor,
+        reason=f"the days before {look.cr_id}",
+        policy_version=look.policy_version,
+        content_hash=past.content_hash,
+        slis=len(history.slis),
+        missing=history.missing,
+    )
+    await store.insert_snapshot(tx, snapshot, past.series)
+    return snapshot.id
+
+
+def _document(plan: _Plan, found: Judged, history_id: str | None) -> dict[str, Any]:
+    """What is stored with the answers: what the verdict rested on, every number, and how it is to be shown."""
+    kept = domain.Record(
+        benchmark_state=plan.against.state,
+        benchmark_sentence=plan.against.sentence,
+        anchor_id=plan.anchor.id if plan.anchor else None,
+        anchor_sentence=plan.anchored.sentence if plan.anchored else None,
+        history_id=history_id,
+        limits=domain.SHIPPED_LIMITS,
+        budget=found.budget,
+        numbers=found.numbers,
+    )
+    return {
+        **kept.as_json(),
+        "history_days": found.history_days,
+        "settle_s": found.settle_s,
+        "creep": found.verdict.creep,
+    }
 
 
 async def _open_look(tx: Tx, appointment: Appointment) -> domain.Observation | None:
@@ -158,7 +240,7 @@ async def _history(deps: Deps, plan: _Plan, captured: Captured) -> Captured | No
     window = domain.history_window(plan.deployed_at, plan.policy)
     if window is None or domain.DAY.total_seconds() % window.step_s:
         return None  # days that do not begin on a step cannot be laid over each other
-    there = {one.sli for one in plan.kept if one.missing is None}
+    there = {one.sli for one in plan.benchmark.series if one.missing is None} if plan.benchmark else set()
     slis = [
         sli
         for sli, reading in zip(captured.slis, captured.readings, strict=True)

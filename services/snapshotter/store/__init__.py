@@ -1,5 +1,6 @@
 """Where it is kept: tables, queries, rows <-> values."""
 
+from services.snapshotter.store.anchors import anchor_choices, first_benchmark, insert_anchor_choice
 from services.snapshotter.store.observations import (
     Trying,
     comparisons_of,
@@ -16,6 +17,7 @@ from services.snapshotter.store.snapshots import (
     KeptSeries,
     benchmarks_for,
     insert_snapshot,
+    known_content,
     listed,
     next_id,
     series_of,
@@ -33,13 +35,17 @@ from services.snapshotter.store.tables import metadata
 __all__ = [
     "KeptSeries",
     "Trying",
+    "anchor_choices",
     "benchmarks_for",
     "change_request",
     "comparisons_of",
     "deployment",
     "deployments_between",
     "deployments_of",
+    "first_benchmark",
+    "insert_anchor_choice",
     "insert_snapshot",
+    "known_content",
     "listed",
     "locked_change_request",
     "locked_product",

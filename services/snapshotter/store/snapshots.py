@@ -14,6 +14,9 @@ from services.snapshotter.store.tables import numbers, series, snapshots
 from shared.contracts import MissingSLI
 from shared.db import Tx
 
+#: What verdicts and limits are computed from, and nobody looks for among snapshots.
+UNLISTED = ("history", "day")
+
 
 @dataclass(frozen=True, slots=True)
 class KeptSeries:
@@ -81,6 +84,14 @@ async def snapshot(tx: Tx, snapshot_id: str) -> Snapshot | None:
     return None if row is None else _snapshot(row)
 
 
+async def known_content(tx: Tx, product_id: str, kind: str, content_hash: str) -> str | None:
+    """The product's snapshot of this kind and content, when there is one already."""
+    c = snapshots.c
+    same = (c.product_id == product_id, c.kind == kind, c.content_hash == content_hash)
+    found: str | None = await tx.scalar(select(c.id).where(*same).order_by(c.number).limit(1))
+    return found
+
+
 async def benchmarks_for(tx: Tx, cr: ChangeRequest, deployed_at: datetime | None) -> list[Snapshot]:
     """Benchmarks of the CR, and those for all its product: the newest 50 of each from before the deploy, 10 from after."""
     c = snapshots.c
@@ -105,9 +116,14 @@ async def listed(
     before: int | None,
     limit: int,
 ) -> list[Snapshot]:
-    """Snapshots, newest first. `visible`: products that the caller may read of, None = all; `before`: a number."""
+    """Snapshots, newest first; those of `UNLISTED` kinds only when `kind` asks for them.
+
+    `visible`: products that the caller may read of, None = all; `before`: a number.
+    """
     c = snapshots.c
     found: Select[Any] = select(snapshots)
+    if kind is None:
+        found = found.where(c.kind.not_in(UNLISTED))
     for column, value in ((c.cr_id, cr_id), (c.product_id, product_id), (c.kind, kind)):
         if value is not None:
             found = found.where(column == value)

@@ -133,4 +133,15 @@ series = Table(
     Column("p95", Float),
     Column("max", Float),
 )
+#: Acts of operations: the last one before a deploy says which benchmark creep is measured from.
+anchors = Table(
+    "anchors",
+    metadata,
+    Column("product_id", Text, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("snapshot_id", Text, nullable=False),
+    Column("chosen_at", Moment, nullable=False),
+    Column("chosen_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
 agenda = metadata.tables["snapshotter.agenda"]

@@ -1,0 +1,69 @@
+"""The doors around verdicts: the anchor, computing a verdict again."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Response
+
+from services.snapshotter import handlers
+from services.snapshotter.commands import AnchorView, ChooseAnchor, RecomputationView
+from shared.doors.caller import Caller, deps_of
+from shared.doors.problems import answered
+from shared.doors.strict import StrictRoute
+
+router = APIRouter(prefix="/snapshotter/v1", route_class=StrictRoute, tags=["verdicts"])
+Deps = Annotated[handlers.Deps, Depends(deps_of)]
+_Id = Annotated[str, Path(min_length=1, max_length=64)]
+
+_OR_NONE: dict[int | str, dict[str, Any]] = {
+    401: {"description": "No valid key."},
+    404: {"description": "There is no such thing here."},
+    422: {"description": "Readable and wrong: `fields` says which and why."},
+}
+
+
+@router.post(
+    "/products/{id}/anchor",
+    status_code=201,
+    response_model=AnchorView,
+    responses={
+        **_OR_NONE,
+        403: {"description": "Not of operations; the refusal is on the record."},
+        409: {"description": "It is no benchmark of this product, or the anchor already."},
+    },
+    summary="Choose the anchor of a product",
+    description=(
+        "From now on every deploy of the product is held against this benchmark beside its own, so that small steps that"
+        " each passed are seen when they add up. The anchor never moves because a CR was verified: this act alone moves"
+        " it, with its reason, on the record. Deploys before it stay held against the anchor of their time. Until"
+        " operations chooses, it is the first benchmark that was published for the product or one of its CRs."
+    ),
+)
+async def choose_anchor(call: Caller, deps: Deps, id: _Id, command: ChooseAnchor) -> Response:
+    return answered(await handlers.choose_anchor(deps, call, id, command))
+
+
+@router.get(
+    "/products/{id}/anchor",
+    response_model=AnchorView,
+    responses=_OR_NONE,
+    summary="The anchor of a product",
+    description="Which benchmark creep is measured from, who chose it and why, and every choice before.",
+)
+async def read_anchor(call: Caller, deps: Deps, id: _Id) -> Response:
+    return answered(await handlers.read_anchor(deps, call, id))
+
+
+@router.get(
+    "/change-requests/{id}/recomputation",
+    response_model=RecomputationView,
+    responses={**_OR_NONE, 409: {"description": "There is no verdict yet, or its grounds are not kept any more."}},
+    summary="Compute the verdicts on a CR again",
+    description=(
+        "From the stored samples of the after snapshot, the benchmark, the anchor and the days before, under the policy"
+        " and limits of then: the same outcomes and views, and every stored number within 1e-8, or each difference."
+    ),
+)
+async def recompute(call: Caller, deps: Deps, id: _Id) -> Response:
+    return answered(await handlers.recompute(deps, call, id))

@@ -1,0 +1,102 @@
+"""The anchor: the benchmark from further back that creep is measured from. Only operations moves it.
+
+Ten deploys of +3 % each pass when each is compared with the one before. The anchor stays where it is when a CR was verified,
+so that what they add up to is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.snapshotter.domain.values import Snapshot
+from shared.contracts import AnchorChosen, ComparedSLI
+from shared.errors import Conflict
+
+#: The view under which the judge answers for what crept away.
+CREEP = "creep"
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorChoice:
+    """One act of operations: from `chosen_at` on this benchmark is the product's anchor."""
+
+    product_id: str
+    number: int  #: 1, 2, ... in the order of the acts
+    snapshot_id: str
+    chosen_at: datetime
+    chosen_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A product's anchor at one moment. `choice` is None while it is the first benchmark that was published."""
+
+    snapshot: Snapshot | None
+    choice: AnchorChoice | None
+    sentence: str
+
+
+def choice_at(choices: Iterable[AnchorChoice], by: datetime) -> AnchorChoice | None:
+    """The act that held at `by`; None when operations had not chosen yet."""
+    return max((one for one in choices if one.chosen_at < by), key=lambda one: one.number, default=None)
+
+
+def anchored(snapshot: Snapshot | None, choice: AnchorChoice | None, product_id: str) -> Anchor:
+    """The anchor in words. `snapshot` is the chosen one, or without a choice the first benchmark of the product."""
+    if snapshot is None:
+        return Anchor(None, choice, f"{product_id} has no anchor: no benchmark was ever published")
+    day = f"{snapshot.window.end:%Y-%m-%d}"
+    if choice is None:
+        return Anchor(snapshot, None, f"{snapshot.id} of {day}, the first benchmark that was published")
+    by = f"chosen by {choice.chosen_by} on {choice.chosen_at:%Y-%m-%d}: {choice.reason}"
+    return Anchor(snapshot, choice, f"{snapshot.id} of {day}, {by}")
+
+
+def choose(
+    product_id: str, snapshot: Snapshot, before: Sequence[AnchorChoice], *, by: str, reason: str, now: datetime
+) -> tuple[AnchorChoice, AnchorChosen]:
+    """Make `snapshot` the anchor from now on. `before`: the product's choices so far.
+
+    Raises Conflict for what is no benchmark of the product, and for what is the chosen anchor already.
+    """
+    if snapshot.kind != "benchmark" or snapshot.product_id != product_id:
+        raise Conflict(f"{snapshot.id} is no benchmark of {product_id}: an anchor is one that operations published.")
+    last = max(before, key=lambda one: one.number, default=None)
+    if last is not None and last.snapshot_id == snapshot.id:
+        raise Conflict(f"{snapshot.id} is the anchor of {product_id} already.")
+    choice = AnchorChoice(product_id, last.number + 1 if last else 1, snapshot.id, now, by, reason)
+    fact = AnchorChosen(
+        product_id=product_id,
+        snapshot_id=snapshot.id,
+        content_hash=snapshot.content_hash,
+        instead_of=last.snapshot_id if last else None,
+        window_start=snapshot.window.start,
+        window_end=snapshot.window.end,
+        reason=reason,
+        chosen_by=by,
+        chosen_at=now,
+    )
+    return choice, fact
+
+
+def creep_sentence(anchor: Anchor | None, is_reference: bool, compared: Sequence[ComparedSLI]) -> str:
+    """What a verdict says of creep. `is_reference`: whether the anchor was looked at beside the benchmark."""
+    if anchor is None:
+        return ""  # a recovery is held against what was before the deploy, and against nothing else
+    if anchor.snapshot is None:
+        return f"Creep was not looked at: {anchor.sentence}."
+    if not is_reference:
+        return f"Creep was not looked at: the benchmark is the anchor itself ({anchor.sentence})."
+    crept = [one for one in compared if one.view == CREEP and one.outcome == "moved"]
+    if not crept:
+        return f"No SLI that is steady has crept away from the anchor ({anchor.sentence})."
+    named = ", ".join(_how_far(one) for one in crept[:3]) + (f" and {len(crept) - 3} more" if len(crept) > 3 else "")
+    count = "1 SLI has" if len(crept) == 1 else f"{len(crept)} SLIs have"
+    return f"{count} crept away from the anchor ({anchor.sentence}), though not at this deploy alone: {named}."
+
+
+def _how_far(one: ComparedSLI) -> str:
+    return one.title if one.effect_relative is None else f"{one.title} {one.effect_relative:+.0%}"

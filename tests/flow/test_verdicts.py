@@ -1,0 +1,169 @@
+"""What stands around a verdict: computing it again from what is stored, the anchor, on a real database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+
+from shared.contracts import AnchorChosen, ObservationClosed
+from tests.observing import POLICY, House, snapshotter
+from tests.servers.postgres import Databases
+
+DAY = timedelta(hours=24)
+
+
+@pytest.fixture
+async def house(postgres: Databases) -> AsyncIterator[House]:
+    async with snapshotter(postgres) as made:
+        yield made
+
+
+async def looked_at(house: House, cr_id: str = "CR-1", *, step: float = 1.0) -> dict[str, Any]:
+    """Deploy, `step` times the latency from then on, and the verdict a day later."""
+    at = await house.deployed(cr_id)
+    before = house.prometheus.level.get("latency", lambda t: np.ones_like(t))
+    since = at.timestamp()
+    house.prometheus.level["latency"] = lambda t: before(t) * np.where(t >= since, step, 1.0)
+    await house.go_to(at + DAY)
+    await house.worker.drain()
+    found: dict[str, Any] = (await house.observation(cr_id))["current"]
+    return found
+
+
+async def choose(house: House, who: str = "olga", product: str = "epl", **body: Any) -> httpx2.Response:
+    return await house.client.post(
+        f"/snapshotter/v1/products/{product}/anchor",
+        json={"snapshot": "SNAP-1", "reason": "how things are now", **body},
+        headers=house.headers(who),
+    )
+
+
+# -- computing again --------------------------------------------------------------------------------------------------
+
+
+async def test_a_stored_verdict_is_what_the_stored_samples_say(house: House) -> None:
+    await house.begin()
+    look = await looked_at(house, step=1.6)
+    assert look["outcome"] == "moved" and look["history_days"] == 2
+    assert look["budget"]["all"] == 0.05 and look["budget"]["slis"] == 3 and look["budget"]["limit"] > 0
+    house.prometheus.down = True  # from here on nothing but the database can answer
+    answer = await house.get("/change-requests/CR-1/recomputation", "ada")
+    assert answer.status_code == 200, answer.text
+    (again,) = answer.json()["verdicts"]
+    assert answer.json()["is_equal"] and again["is_equal"] and again["differences"] == [], again
+    assert again["slis"] == 3 and again["numbers"] > 30 and again["judge_version"] == look["judge_version"]
+    assert (await house.get("/change-requests/CR-1/recomputation", "stranger")).status_code == 404
+
+    # what was changed after the fact is found: an outcome, a number by a millionth
+    await house.rows(
+        "UPDATE observations SET comparisons = jsonb_set(jsonb_set(comparisons, '{slis,0,outcome}', '\"steady\"'),"
+        " '{numbers,errors,after}', to_jsonb((comparisons #>> '{numbers,errors,after}')::float8 * 1.000001))"
+    )
+    (again,) = (await house.get("/change-requests/CR-1/recomputation")).json()["verdicts"]
+    assert [(d["sli"], d["what"]) for d in again["differences"]] == [("latency", "outcome"), ("errors", "after")]
+    assert "were changed" in again["sentence"]
+
+
+async def test_before_the_verdict_there_is_nothing_to_compute_again(house: House) -> None:
+    await house.begin()
+    assert (await house.get("/change-requests/CR-1/recomputation")).status_code == 409
+    assert (await house.get("/change-requests/CR-9/recomputation")).status_code == 404
+
+
+async def test_the_days_before_a_deploy_are_stored_once_for_all_verdicts_that_learn_from_them(house: House) -> None:
+    await house.begin()
+    at = await house.deployed()
+    await house.go_to(at + DAY)
+    await house.worker.drain()
+    back = await house.rolled_back()
+    await house.go_to(back + timedelta(hours=4))
+    await house.worker.drain()
+    assert [c.kind for c in await house.said(ObservationClosed)] == ["after", "recovery"]
+    (history,) = await house.rows("SELECT id, window_start, window_end FROM snapshots WHERE kind = 'history'")
+    assert (history["window_start"], history["window_end"]) == (at - 2 * DAY, at)
+    listed = [one["kind"] for one in (await house.get("/snapshots")).json()["items"]]
+    assert "history" not in listed  # nobody looks for it there, unless asked
+    (item,) = (await house.get("/snapshots?kind=history&product=epl")).json()["items"]
+    assert item["id"] == history["id"]
+    series = (await house.get(f"/snapshots/{history['id']}/series?sli=latency")).json()
+    assert len(series["series"][0]["values"]) == 2 * 288
+    found = (await house.get("/change-requests/CR-1/recomputation")).json()
+    assert found["is_equal"] and [one["kind"] for one in found["verdicts"]] == ["after", "recovery"], found
+
+
+# -- the anchor -------------------------------------------------------------------------------------------------------
+
+
+async def test_ten_verified_steps_of_three_percent_raise_an_alarm_though_none_alone_does(house: House) -> None:
+    coarse = POLICY.observation.model_copy(update={"step_s": 900, "history_days": 0})
+    await house.policy(POLICY.model_copy(update={"slis": POLICY.slis[:1], "observation": coarse}))
+    house.prometheus.level["latency"] = lambda t: 1 / (1 + 0.2 * np.sin(2 * np.pi * t / 86400))  # the same at all hours
+    found = []
+    for n in range(1, 11):
+        await house.registered(f"CR-{n}")
+        await house.publish(change_request=f"CR-{n}", reason="before the next small step")
+        found.append(await looked_at(house, f"CR-{n}", step=1.03))
+        if found[-1]["outcome"] == "moved":
+            break
+    *verified, last = found
+    assert len(verified) >= 2 and all(look["outcome"] == "steady" for look in verified)
+    assert (last["outcome"], last["comparisons"][0]["view"], last["anchor"]) == ("moved", "creep", "SNAP-1")
+    assert "1 SLI has crept away from the anchor" in last["creep"] and "Latency p95 +" in last["creep"]
+    assert verified[0]["anchor"] is None and "the benchmark is the anchor itself" in verified[0]["creep"]
+    assert "No SLI that is steady has crept away" in verified[1]["creep"]
+    closed = (await house.said(ObservationClosed))[-1]
+    assert closed.creep == last["creep"] and closed.anchor_id == "SNAP-1" and closed.limits
+    again = (await house.get(f"/change-requests/{closed.cr_id}/recomputation")).json()
+    assert again["is_equal"], again
+
+    # operations accepts it, by an act on the record: the next deploy is held against the new anchor, the last stays
+    newest = (await house.publish(change_request=closed.cr_id, reason="accepted as it is")).json()["id"]
+    answer = await choose(house, snapshot=newest, reason="the new cipher costs that")
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["is_chosen"] and answer.json()["snapshot"] == newest
+    assert (await house.observation(closed.cr_id))["current"]["creep"] == last["creep"]
+    await house.registered("CR-11")
+    await house.publish(change_request="CR-11", reason="before the next")
+    after = await looked_at(house, "CR-11")
+    assert (after["outcome"], after["anchor"]) == ("steady", newest), after
+
+
+async def test_only_operations_chooses_an_anchor_and_only_among_benchmarks_of_the_product(house: House) -> None:
+    await house.begin()
+    assert (await choose(house, "ada")).status_code == 403
+    assert (await choose(house, "stranger")).status_code == 403
+    assert (await choose(house, product="scp")).status_code == 404  # no such snapshot there
+    assert (await choose(house, snapshot="SNAP-9")).status_code == 404
+    assert (await choose(house, snapshot="1; drop")).status_code == 422
+    assert (await choose(house, reason=" ")).status_code == 422
+    view = (await house.get("/products/epl/anchor")).json()
+    assert (view["snapshot"], view["is_chosen"], view["choices"]) == ("SNAP-1", False, [])
+    assert (await house.get("/products/epl/anchor", "stranger")).status_code == 404
+    assert (await choose(house)).status_code == 201
+    assert (await choose(house)).status_code == 409  # it is that already
+    (fact,) = await house.said(AnchorChosen)
+    assert (fact.snapshot_id, fact.instead_of, fact.chosen_by) == ("SNAP-1", None, "local|olga")
+    (kept,) = await house.rows("SELECT actor, detail FROM audit WHERE action = 'choose_anchor' AND NOT refused")
+    assert kept["actor"] == "local|olga" and "how things are now" in str(kept["detail"])
+    at = await house.deployed()
+    await house.go_to(at + DAY)
+    await house.worker.drain()
+    after = next(s for s in (await house.get("/snapshots?kind=after")).json()["items"])
+    assert (await choose(house, snapshot=after["id"])).status_code == 409  # no benchmark: nobody published it
+
+
+async def test_an_anchor_chosen_after_a_deploy_does_not_change_what_the_deploy_is_held_against(house: House) -> None:
+    await house.begin()
+    await house.registered("CR-2")
+    await house.publish(change_request="CR-2", reason="for the second")
+    at = await house.deployed("CR-2")
+    await house.go_on(seconds=5)
+    assert (await choose(house, snapshot="SNAP-2")).status_code == 201
+    await house.go_to(at + DAY)
+    await house.worker.drain()
+    assert (await house.observation("CR-2"))["current"]["anchor"] == "SNAP-1"
