@@ -48,7 +48,7 @@ POLICY = Policy(
     id="epl",
     name="EPL",
     enforcement="enforce",
-    observation=ObservationRules(step_s=300, history_days=2, recovery_h=4, patience_min=60),
+    observation=ObservationRules(step_s=300, history_days=2, recovery_h=4, patience_min=60, calibrate=False),
     slis=(
         SLI(id="latency", title="Latency p95", source="main", query="latency", unit="ms", severity="major"),
         SLI(id="errors", title="Errors", source="main", query="errors", unit="1/s", severity="critical"),

@@ -66,6 +66,7 @@ class ObservationRules(_Part):
     patience_min: float = Field(default=120, ge=0, le=48 * 60)  #: how long a source may be down before it is overdue
     recovery_h: float = Field(default=4, gt=0, le=24)  #: length of the look after a rollback
     history_days: int = Field(default=7, ge=0, le=28)  #: earlier days asked of the source
+    calibrate: bool = True  #: read each whole day once, and learn limits of the product's own from quiet ones
 
 
 class SLI(_Part):

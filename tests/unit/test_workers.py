@@ -16,7 +16,7 @@ async def test_work_is_done_in_another_process_which_is_replaced_when_it_dies() 
     try:
         first = await workers.run(os.getpid)
         assert first != os.getpid()
-        with pytest.raises(ValueError, match="math domain error|nonnegative"):
+        with pytest.raises(ValueError, match=r"math domain error|nonnegative"):
             await workers.run(math.sqrt, -1.0)
         with pytest.raises(Unavailable, match="ended before its work was done"):
             await workers.run(os._exit, 1)

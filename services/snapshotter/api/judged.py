@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Response
 
 from services.snapshotter import handlers
-from services.snapshotter.commands import AnchorView, ChooseAnchor, RecomputationView
+from services.snapshotter.commands import AnchorView, CalibrationView, ChooseAnchor, RecomputationView
 from shared.doors.caller import Caller, deps_of
 from shared.doors.problems import answered
 from shared.doors.strict import StrictRoute
@@ -53,6 +53,22 @@ async def choose_anchor(call: Caller, deps: Deps, id: _Id, command: ChooseAnchor
 )
 async def read_anchor(call: Caller, deps: Deps, id: _Id) -> Response:
     return answered(await handlers.read_anchor(deps, call, id))
+
+
+@router.get(
+    "/products/{id}/calibration",
+    response_model=CalibrationView,
+    responses=_OR_NONE,
+    summary="Which limits hold for a product",
+    description=(
+        "A product calibrates itself: each day is kept and held against the day before. Once 19 non-overlapping pairs without"
+        " a deploy or an incident are there (by those facts, never by the judge's verdict), its own limit holds, split"
+        " conformal at 5 %; until then the shipped one. Shows n, the false-alarm rate on later pairs with its interval,"
+        " and each pair with why it is left out."
+    ),
+)
+async def read_calibration(call: Caller, deps: Deps, id: _Id) -> Response:
+    return answered(await handlers.read_calibration(deps, call, id))
 
 
 @router.get(

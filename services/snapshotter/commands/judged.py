@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -78,3 +78,41 @@ class RecomputationView(_View):
     change_request: str
     is_equal: bool = Field(description="Whether there is a verdict and every one is equal.")
     verdicts: tuple[RecomputedView, ...]
+
+
+class FalseAlarmsView(_View):
+    """How often a product's own limits alarmed where nothing was: each later pair under the limit of those before it."""
+
+    pairs: int = Field(description="Quiet pairs that came after there were enough.")
+    alarms: int
+    rate: float | None = Field(description="Null while there are none.")
+    low: float | None = Field(description="Exact 90 % interval (Clopper and Pearson).")
+    high: float | None
+
+
+class DayPairView(_View):
+    """A day held against the one before."""
+
+    day: Instant
+    score: float | None = Field(description="What a limit must not be under; null: no SLI changed as the policy minds.")
+    alarms_anyway: bool = Field(description="A plain rule beside the score fired: no limit prevents that.")
+    earlier_days: int
+    left_out: str | None = Field(description="Why it does not count; null: it does.")
+
+
+class CalibrationView(_View):
+    """Which limits hold for a product, and what they rest on."""
+
+    product: str
+    holds: Literal["own", "shipped"]
+    sentence: str
+    alpha: float = Field(description="The share of days without a change that may alarm.")
+    pairs: int = Field(description="n: quiet, non-overlapping day pairs without a deploy or an incident.")
+    needed: int = Field(description="ceil(1 / alpha) - 1: with fewer no limit can promise alpha.")
+    limit: float = Field(description="Of the score, as it holds for `earlier_days` and more.")
+    shipped_limit: float
+    earlier_days: int
+    judge_version: str
+    days_kept: int
+    false_alarms: FalseAlarmsView
+    day_pairs: tuple[DayPairView, ...] = Field(description="The newest 60, newest first.")

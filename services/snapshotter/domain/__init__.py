@@ -6,6 +6,18 @@ An observation is one look at one deployment's revision: `after` the deploy, or 
 from services.snapshotter.domain.anchors import Anchor, AnchorChoice, anchored, choice_at, choose, creep_sentence
 from services.snapshotter.domain.benchmarks import Standing, refuse_own, standing
 from services.snapshotter.domain.heard import Change, deployed, described, rolled_back
+from services.snapshotter.domain.quiet import (
+    DAY_PATIENCE,
+    OLDEST_DAY,
+    DayPair,
+    Disturbance,
+    Weighed,
+    day_before,
+    disturbs,
+    keeps_days,
+    next_day_due,
+    weighed,
+)
 from services.snapshotter.domain.records import (
     SHIPPED_LIMITS,
     Difference,
@@ -34,15 +46,19 @@ from services.snapshotter.domain.verdict import Verdict, close, fitting, publish
 
 __all__ = [
     "DAY",
+    "DAY_PATIENCE",
     "MOVES",
+    "OLDEST_DAY",
     "RIGHTS",
     "SHIPPED_LIMITS",
     "Anchor",
     "AnchorChoice",
     "Change",
     "ChangeRequest",
+    "DayPair",
     "Deployment",
     "Difference",
+    "Disturbance",
     "Limits",
     "Observation",
     "Record",
@@ -50,6 +66,7 @@ __all__ = [
     "Standing",
     "State",
     "Verdict",
+    "Weighed",
     "Window",
     "anchored",
     "benchmark_window",
@@ -57,12 +74,16 @@ __all__ = [
     "choose",
     "close",
     "creep_sentence",
+    "day_before",
     "deployed",
     "described",
     "differences",
+    "disturbs",
     "fitting",
     "history_window",
+    "keeps_days",
     "move",
+    "next_day_due",
     "observed_window",
     "published",
     "record",
@@ -71,4 +92,5 @@ __all__ = [
     "settle_s",
     "standing",
     "verdict",
+    "weighed",
 ]

@@ -6,6 +6,14 @@ from typing import Any
 from services.snapshotter.handlers.again import recompute
 from services.snapshotter.handlers.anchors import choose_anchor, read_anchor
 from services.snapshotter.handlers.benchmarks import publish_snapshot
+from services.snapshotter.handlers.calibrating import read_calibration
+from services.snapshotter.handlers.days import (
+    keep_day,
+    on_incident_closed,
+    on_incident_opened,
+    on_product_heard,
+    score_days,
+)
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.heard import (
     on_cr_deployed,
@@ -15,12 +23,23 @@ from services.snapshotter.handlers.heard import (
 )
 from services.snapshotter.handlers.observations import take_snapshot
 from services.snapshotter.handlers.reading import list_snapshots, read_observation, read_samples, read_snapshot
-from shared.contracts import CRChanged, CRDeployed, CRRegistered, CRRolledBack, CRWithdrawn, Fact, ProductChanged
+from shared.contracts import (
+    CRChanged,
+    CRDeployed,
+    CRRegistered,
+    CRRolledBack,
+    CRWithdrawn,
+    Fact,
+    IncidentClosed,
+    IncidentOpened,
+    ProductChanged,
+)
 from shared.db import Appointment, Tx
-from shared.policies import on_product_changed
 
 ON: Mapping[type[Fact], Callable[[Tx, Any], Awaitable[None]]] = {
-    ProductChanged: on_product_changed,
+    ProductChanged: on_product_heard,
+    IncidentOpened: on_incident_opened,
+    IncidentClosed: on_incident_closed,
     CRRegistered: on_cr_described,
     CRChanged: on_cr_described,
     CRWithdrawn: on_cr_withdrawn,
@@ -30,6 +49,8 @@ ON: Mapping[type[Fact], Callable[[Tx, Any], Awaitable[None]]] = {
 
 JOBS: Mapping[str, Callable[[Deps, Appointment], Awaitable[None]]] = {
     "take_snapshot": take_snapshot,
+    "keep_day": keep_day,
+    "score_days": score_days,
 }
 
 __all__ = [
@@ -37,12 +58,15 @@ __all__ = [
     "ON",
     "Deps",
     "choose_anchor",
+    "keep_day",
     "list_snapshots",
     "publish_snapshot",
     "read_anchor",
+    "read_calibration",
     "read_observation",
     "read_samples",
     "read_snapshot",
     "recompute",
+    "score_days",
     "take_snapshot",
 ]

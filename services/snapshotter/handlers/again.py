@@ -9,8 +9,8 @@ from services.snapshotter import domain, store
 from services.snapshotter import judge as judging
 from services.snapshotter.commands import DifferenceView, RecomputationView, RecomputedView
 from services.snapshotter.handlers.deps import Deps
-from services.snapshotter.handlers.judging import Grounds, Judged, Taken, judged
-from services.snapshotter.handlers.observations import taken
+from services.snapshotter.handlers.judging import Grounds, Judged, judged
+from services.snapshotter.handlers.kept import taken, taken_by_id
 from shared import policies
 from shared.access import Call
 from shared.answers import Answer
@@ -52,7 +52,7 @@ async def recompute(deps: Deps, call: Call, cr_id: str) -> Answer:
 async def grounds_of(tx: Tx, look: domain.Observation, kept: domain.Record) -> Grounds:
     """What a stored verdict rested on, read again. Raises Conflict when its snapshot is gone."""
     policy = await policies.of(tx, look.product_id, look.policy_version)
-    after = await _taken(tx, look.snapshot_id)
+    after = await taken_by_id(tx, look.snapshot_id)
     if after is None:
         raise Conflict(f"The snapshot of {look.subject} is no longer kept.")
     benchmark = await store.snapshot(tx, look.benchmark_id) if look.benchmark_id else None
@@ -64,14 +64,10 @@ async def grounds_of(tx: Tx, look: domain.Observation, kept: domain.Record) -> G
         after,
         await taken(tx, benchmark),
         anchored,
-        await _taken(tx, kept.anchor_id),
-        await _taken(tx, kept.history_id),
+        await taken_by_id(tx, kept.anchor_id),
+        await taken_by_id(tx, kept.history_id),
         kept.limits,
     )
-
-
-async def _taken(tx: Tx, snapshot_id: str | None) -> Taken | None:
-    return await taken(tx, await store.snapshot(tx, snapshot_id)) if snapshot_id else None
 
 
 def _recomputed(

@@ -119,6 +119,22 @@ def judged(grounds: Grounds) -> Judged:
     )
 
 
+def day_compared(
+    policy: Policy, after: Taken, before: Taken, earlier: Sequence[Taken], fitted: Fitted
+) -> tuple[judging.Comparison, ...]:
+    """One whole day held against another as if something had been deployed between them; `earlier` oldest first."""
+    step_s = policy.observation.step_s
+    return judging.judge(
+        _window(policy, before, step_s),
+        _window(policy, after, step_s),
+        [_rule(sli) for sli in policy.slis],
+        deployed_at_s=after.window.start.timestamp(),
+        settle_s=policy.observation.settle_min * 60,
+        history=[_window(policy, one, step_s) for one in earlier] if policy.observation.history_days else (),
+        fitted=fitted,
+    )
+
+
 def fitted_with(own: Mapping[int, float] | None) -> Fitted:
     """The shipped tables, with a product's own limits where it has some."""
     return replace(SHIPPED, limits=own) if own else SHIPPED

@@ -11,9 +11,11 @@ import structlog
 
 from services.snapshotter import domain, store
 from services.snapshotter.handlers.anchors import anchor_at
+from services.snapshotter.handlers.calibrating import calibrated
 from services.snapshotter.handlers.capture import Captured, Kept, capture, keep
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.judging import Grounds, Judged, Taken, judged, unjudged
+from services.snapshotter.handlers.kept import taken
 from services.snapshotter.sources import Missing
 from shared import policies
 from shared.contracts import MissingSLI, Policy
@@ -37,6 +39,7 @@ class _Plan:
     benchmark: Taken | None
     anchored: domain.Anchor | None
     anchor: Taken | None
+    limits: domain.Limits
     deployed_at: datetime | None
     now: datetime
 
@@ -135,6 +138,9 @@ async def _plan(tx: Tx, appointment: Appointment) -> _Plan | None:
     cr = await store.change_request(tx, look.cr_id) or domain.ChangeRequest(look.cr_id, look.product_id)
     against, deployed_at = await _standing(tx, cr, look, policy)
     anchored = await anchor_at(tx, look.product_id, deployed_at or look.starts_at) if look.kind == "after" else None
+    limits = domain.SHIPPED_LIMITS
+    if look.kind == "after":
+        limits = (await calibrated(tx, look.product_id, policy, deployed_at or look.starts_at)).limits
     second = anchored.snapshot if anchored and anchored.snapshot != against.counts else None
     return _Plan(
         look,
@@ -143,16 +149,10 @@ async def _plan(tx: Tx, appointment: Appointment) -> _Plan | None:
         await taken(tx, against.counts),
         anchored,
         await taken(tx, second),
+        limits,
         deployed_at,
         tx.now,
     )
-
-
-async def taken(tx: Tx, snapshot: domain.Snapshot | None) -> Taken | None:
-    """A snapshot's samples, for the judge."""
-    if snapshot is None:
-        return None
-    return Taken(snapshot.id, snapshot.window, tuple(await store.series_of(tx, snapshot.id, samples=True)))
 
 
 def _grounds(plan: _Plan, captured: Captured, kept: Kept, history: Captured | None, past: Kept | None) -> Grounds:
@@ -165,6 +165,7 @@ def _grounds(plan: _Plan, captured: Captured, kept: Kept, history: Captured | No
         plan.anchored,
         plan.anchor,
         Taken("the history", history.window, past.series) if history and past else None,
+        plan.limits,
     )
 
 
@@ -201,7 +202,7 @@ def _document(plan: _Plan, found: Judged, history_id: str | None) -> dict[str, A
         anchor_id=plan.anchor.id if plan.anchor else None,
         anchor_sentence=plan.anchored.sentence if plan.anchored else None,
         history_id=history_id,
-        limits=domain.SHIPPED_LIMITS,
+        limits=plan.limits,
         budget=found.budget,
         numbers=found.numbers,
     )

@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 #: No work of ours takes nearly as long; what does is stopped, and its job tried again.
 DEADLINE_S = 300.0
+_CODE = "services.snapshotter.handlers"
 
 
 class Workers:
@@ -57,8 +58,10 @@ class Workers:
             self._leave(self._pool)
 
     def _made(self) -> ProcessPoolExecutor:
-        # Spawned: a fork would copy the event loop, the database's sockets and the locks of other threads.
-        context = multiprocessing.get_context("spawn")
+        # Forked off a server that has imported the code and done nothing else: our own fork would copy the event loop,
+        # the database's sockets and the locks of other threads; a fresh interpreter each time would import for seconds.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([_CODE])
         return ProcessPoolExecutor(self._processes, mp_context=context, initializer=_begin)
 
     def _leave(self, pool: ProcessPoolExecutor) -> None:

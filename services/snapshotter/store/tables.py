@@ -144,4 +144,27 @@ anchors = Table(
     Column("chosen_by", Text, nullable=False),
     Column("reason", Text, nullable=False),
 )
+#: Each kept day held against the one before: what a product's own limits are computed from.
+day_pairs = Table(
+    "day_pairs",
+    metadata,
+    Column("product_id", Text, primary_key=True),
+    Column("day", Moment, primary_key=True),
+    Column("ends_at", Moment, nullable=False),
+    Column("score", Float),
+    Column("alarms_anyway", Boolean, nullable=False),
+    Column("earlier_days", Integer, nullable=False),
+    Column("policy_version", Text, nullable=False),
+    Column("judge_version", Text, nullable=False),
+)
+#: What went wrong in a product as somebody said it, not the judge: such days are no quiet ones.
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("incident_id", Text, primary_key=True),
+    Column("product_id", Text, nullable=False),
+    Column("opened_at", Moment, nullable=False),
+    Column("closed_at", Moment),
+    Index("incidents_of_product", "product_id", "opened_at"),
+)
 agenda = metadata.tables["snapshotter.agenda"]
