@@ -11,8 +11,7 @@ import math
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import orjson
@@ -43,8 +42,7 @@ _DECODE_AT_ONCE = 20
 _PASSED_TOLD = 50  #: unknown types told of, once each
 
 
-@dataclass(frozen=True, slots=True)
-class _Heard:
+class _Heard(NamedTuple):
     """One record, decoded: exactly one of event and dead is set, or neither (not for us)."""
 
     record: Record
@@ -365,8 +363,6 @@ class Consumer:
 
 
 def _reached(heard: Iterable[_Heard]) -> dict[TP, int]:
-    """The position after these records, per partition."""
-    reached: dict[TP, int] = {}
-    for one in heard:
-        reached[one.record.tp] = max(reached.get(one.record.tp, 0), one.record.offset + 1)
-    return reached
+    """The position after these records, per partition; they lie in order in each."""
+    reached = {(one.record.topic, one.record.partition): one.record.offset + 1 for one in heard}
+    return {TP(*place): offset for place, offset in reached.items()}

@@ -28,6 +28,7 @@ def _entry(name: str, value: bytes) -> list[str | None]:
 
 def given_back(entries: Iterable[Sequence[str]]) -> Headers:
     """What `kept` was given, from the parsed JSON."""
-    return tuple(
-        (entry[0], base64.b64decode(entry[2]) if entry[1] is None else entry[1].encode("latin-1")) for entry in entries
-    )
+    try:
+        return tuple([(name, text.encode("latin-1")) for name, text in entries])
+    except ValueError:  # some hold a NUL: hardly ever, so the others are spared the question
+        return tuple([(e[0], e[1].encode("latin-1") if len(e) == 2 else base64.b64decode(e[2])) for e in entries])

@@ -91,7 +91,9 @@ class Event(Generic[F]):
 
 Headers = tuple[tuple[str, bytes], ...]
 
-_ATTRIBUTES = ("id", "source", "type", "time", "specversion", "partitionkey", "sequence", "actor")
+_ATTRIBUTES = tuple(
+    f"ce_{name}" for name in ("id", "source", "type", "time", "specversion", "partitionkey", "sequence", "actor")
+)
 
 
 def to_wire(event: Event[Fact]) -> tuple[bytes, Headers]:
@@ -128,8 +130,7 @@ def from_wire(value: bytes | None, headers: Iterable[tuple[str, bytes]]) -> Even
         found = {name: raw.decode() for name, raw in headers if raw is not None}
     except UnicodeDecodeError as error:
         raise Unreadable("a header is not UTF-8") from error
-    missing = [name for name in _ATTRIBUTES if not found.get(f"ce_{name}")]
-    if missing:
+    if missing := [name[3:] for name in _ATTRIBUTES if not found.get(name)]:
         raise Unreadable(f"CloudEvents attributes are missing: {', '.join(missing)}")
     if found["ce_specversion"] != "1.0":
         raise Unreadable(f"specversion {found['ce_specversion']!r} is not 1.0")
