@@ -35,11 +35,11 @@ SELECT least(
     (SELECT min(xact_start) + (daymark_now() - daymark_tick()) FROM pg_stat_activity
       WHERE application_name = $1 AND datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'))
 """
-_UNSENT_SINCE = "SELECT min(created_at) FROM outbox WHERE sent_at IS NULL"
+_UNSENT_SINCE = "SELECT min(created_at) FROM unsent"
 _GAUGES = """
-SELECT (SELECT count(*) FROM outbox WHERE sent_at IS NULL) AS unsent,
+SELECT (SELECT count(*) FROM unsent) AS unsent,
        (SELECT coalesce(extract(epoch FROM daymark_now() - min(created_at)), 0)::float8
-          FROM outbox WHERE sent_at IS NULL) AS age_s,
+          FROM unsent) AS age_s,
        (SELECT count(DISTINCT (topic, key)) FROM parked) AS parked,
        (SELECT count(*) FROM dead WHERE replayed_at IS NULL) AS dead,
        (SELECT count(*) FROM agenda WHERE next_at <= daymark_now()) AS due,

@@ -40,13 +40,13 @@ _REST_S = 30.0  #: a lane that fails while others go through is left alone for s
 # take turns at the database and the bus.
 _LANES = (
     "SELECT lane FROM lanes WHERE lane IN (SELECT lane FROM"
-    " (SELECT lane FROM outbox WHERE sent_at IS NULL AND lane <> ALL($2::int2[]) ORDER BY id LIMIT $1) oldest)"
+    " (SELECT lane FROM unsent WHERE lane <> ALL($2::int2[]) ORDER BY id LIMIT $1) oldest)"
     f" LIMIT {LANES // 2} FOR UPDATE SKIP LOCKED"
 )
 _LANE = "SELECT lane FROM lanes WHERE lane = $1 FOR UPDATE SKIP LOCKED"
 _LETTERS = (
     "SELECT id, topic, key, value, headers FROM outbox"
-    " WHERE sent_at IS NULL AND lane = ANY($1::int2[]) ORDER BY id LIMIT $2"
+    " JOIN (SELECT id FROM unsent WHERE lane = ANY($1::int2[]) ORDER BY id LIMIT $2) oldest USING (id) ORDER BY id"
 )
 
 
@@ -124,10 +124,7 @@ class Relay:
                 except (SendUnknown, TimeoutError) as error:
                     self._note_failure(alone, lanes, rows[0], error)
                     raise
-                await raw.execute(
-                    "UPDATE outbox SET sent_at = (SELECT daymark_now()) WHERE id = ANY($1::int8[])",
-                    [row["id"] for row in rows],
-                )
+                await raw.execute("DELETE FROM unsent WHERE id = ANY($1::int8[])", [row["id"] for row in rows])
             await raw.execute("COMMIT")
         if alone is not None:
             self._suspects.remove(alone)
@@ -167,7 +164,8 @@ class Relay:
         async with self._db.connection() as (_, raw):
             swept = await raw.execute(
                 "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)"
-                " AND sent_at < daymark_now() - $1::text::interval",
+                " AND created_at < daymark_now() - $1::text::interval"
+                " AND NOT EXISTS (SELECT 1 FROM unsent WHERE unsent.id = outbox.id)",
                 _KEEP,
                 _SWEPT_AT_ONCE,
             )

@@ -187,7 +187,7 @@ class House:
         """Every row of every table but inbox, audit and dead (and its letters): what a refusal leaves as it was."""
         names = await self.rows(
             "SELECT table_name AS n FROM information_schema.tables WHERE table_schema = 'intake'"
-            " AND table_name NOT IN ('inbox', 'audit', 'dead', 'positions') ORDER BY 1"
+            " AND table_name NOT IN ('inbox', 'audit', 'dead', 'unsent', 'positions') ORDER BY 1"
         )
         kept = {}
         for each in names:

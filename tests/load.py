@@ -206,7 +206,7 @@ class Load:
         try:
             for service in SERVICES:
                 row = await admin.fetchrow(
-                    f"SELECT (SELECT count(*) FROM {service}.outbox WHERE sent_at IS NULL) AS unsent,"
+                    f"SELECT (SELECT count(*) FROM {service}.unsent) AS unsent,"
                     f" (SELECT count(*) FROM {service}.agenda WHERE due_at <= daymark_now()) AS due,"
                     f" (SELECT count(*) FROM {service}.parked) AS parked"
                 )

@@ -210,7 +210,7 @@ class House:
         """Every row of every table but inbox, audit and dead: what a refused request must leave as it was."""
         names = await self.rows(
             "SELECT table_name AS n FROM information_schema.tables WHERE table_schema = 'snapshotter'"
-            " AND table_name NOT IN ('inbox', 'audit', 'dead', 'outbox') ORDER BY 1"
+            " AND table_name NOT IN ('inbox', 'audit', 'dead', 'outbox', 'unsent') ORDER BY 1"
         )
         kept = {}
         for each in names:

@@ -317,8 +317,9 @@ class Tx:
             parts.append(
                 "INSERT INTO outbox (event_id, lane, topic, key, value, headers, created_at)"
                 f" SELECT e, l, t, k, v, h, {now()} FROM unnest({unnested}) WITH ORDINALITY AS u(e, l, t, k, v, h, n)"
-                " ORDER BY n"
+                " ORDER BY n RETURNING id, lane, created_at"
             )
+            parts.append(f"INSERT INTO unsent (id, lane, created_at) SELECT id, lane, created_at FROM p{len(parts) - 1}")
         if self._audits:
             rows = parameter(orjson.dumps(self._audits).decode(), "json")
             parts.append(

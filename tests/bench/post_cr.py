@@ -163,8 +163,9 @@ _BARE = (
     " planned_start, planned_end, backout_plan, commit, artifact, link, state, revision, version, registered_at,"
     " registered_by, registration, authors) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,"
     " 'registered', 1, 1, now(), $8, $16, ARRAY[$8]) RETURNING n",
-    "INSERT INTO outbox (event_id, lane, topic, key, value, headers, created_at)"
-    " VALUES ($1, 1, 'daymark.change-requests', $2, $3, $4, now())",
+    "WITH letter AS (INSERT INTO outbox (event_id, lane, topic, key, value, headers, created_at)"
+    " VALUES ($1, 1, 'daymark.change-requests', $2, $3, $4, now()) RETURNING id, lane, created_at)"
+    " INSERT INTO unsent (id, lane, created_at) SELECT id, lane, created_at FROM letter",
     "INSERT INTO audit (at, actor, action, object, revision, product_id, evidence, policy_version, cause, refused,"
     " detail) VALUES (now(), $1, 'register_cr', $2, 1, $3, '{}', $4, $5, false, '{}')",
 )

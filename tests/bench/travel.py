@@ -78,7 +78,7 @@ async def _relay(url: str, broker: str) -> dict[str, Any]:
 
             async def _unsent() -> bool:
                 async with db.connection() as (_, raw):
-                    return bool(await raw.fetchval("SELECT EXISTS (SELECT 1 FROM outbox WHERE sent_at IS NULL)"))
+                    return bool(await raw.fetchval("SELECT EXISTS (SELECT 1 FROM unsent)"))
 
             for one in pair:  # the producer's first metadata is not what is measured
                 await one.send_some()

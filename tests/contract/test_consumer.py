@@ -215,7 +215,7 @@ async def test_a_letter_that_the_bus_will_not_have_holds_up_no_other_lane(bench:
         except SendUnknown:
             failures += 1
             await relay.let_go()
-    left = await bench.admin.fetch("SELECT lane FROM intake.outbox WHERE sent_at IS NULL")
+    left = await bench.admin.fetch("SELECT lane FROM intake.unsent")
     assert {row["lane"] for row in left} == {poisoned}
     assert failures < 8  # a lane at rest costs nobody anything
     async with bench.db.house() as tx:
@@ -223,13 +223,13 @@ async def test_a_letter_that_the_bus_will_not_have_holds_up_no_other_lane(bench:
             tx.emit(event(f"CR-{n}", 1).data, sequence=1)
     while await relay.send_some():
         pass
-    left = await bench.admin.fetch("SELECT lane FROM intake.outbox WHERE sent_at IS NULL")
+    left = await bench.admin.fetch("SELECT lane FROM intake.unsent")
     assert {row["lane"] for row in left} == {poisoned}
     await bus.apply_topics([TopicSpec("daymark.nowhere", 1)])
     relay._resting = dict.fromkeys(relay._resting, 0.0)  # rested
     while await relay.send_some():
         pass
-    assert await bench.admin.fetchval("SELECT count(*) FROM intake.outbox WHERE sent_at IS NULL") == 0
+    assert await bench.admin.fetchval("SELECT count(*) FROM intake.unsent") == 0
     await relay.let_go()
 
 
@@ -265,7 +265,7 @@ async def test_letters_travel_from_outbox_to_step_in_order_and_once(bench: Bench
             while len(seen := await hearer.rows()) < 400:
                 await asyncio.sleep(0.05)
         assert len(seen) == len(set(seen)) == 400
-        assert await bench.admin.fetchval("SELECT count(*) FROM intake.outbox WHERE sent_at IS NULL") == 0
+        assert await bench.admin.fetchval("SELECT count(*) FROM intake.unsent") == 0
     finally:
         for task in tasks:
             task.cancel()
@@ -300,7 +300,7 @@ async def test_when_the_bus_is_away_letters_wait_and_nothing_is_marked_sent(benc
         task.cancel()
         with suppress(asyncio.CancelledError):
             await asyncio.wait_for(task, 10)
-    assert await bench.admin.fetchval("SELECT count(*) FROM intake.outbox WHERE sent_at IS NULL") == 1
+    assert await bench.admin.fetchval("SELECT count(*) FROM intake.unsent") == 1
 
 
 async def test_a_letter_is_published_through_the_bus_as_it_was_written(bench: Bench, bus: Bus) -> None:

@@ -78,9 +78,12 @@ class House:
             await admin.close()
 
     async def hear(self, *events: Event[Any]) -> None:
+        """In one transaction, as the consumer's batch; what was heard before is passed over."""
         async with self.db.house() as tx:
             for event in events:
-                await handlers.ON[type(event.data)](tx, event)
+                heard = "INSERT INTO inbox (scope, id, at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+                if await tx.raw.execute(heard, f"bus:reviewer:{event.source}", event.id, tx.now) == "INSERT 0 1":
+                    await handlers.ON[type(event.data)](tx, event)
 
     async def fresh(self, behind_s: float = 0.0) -> None:
         """Every service was heard up to now."""

@@ -316,7 +316,7 @@ class World:
         """Wait until nothing is under way: every letter sent and heard, every due job done."""
 
         async def is_quiet() -> bool:
-            unsent = " + ".join(f"(SELECT count(*) FROM {name}.outbox WHERE sent_at IS NULL)" for name in SERVICES)
+            unsent = " + ".join(f"(SELECT count(*) FROM {name}.unsent)" for name in SERVICES)
             due = " + ".join(f"(SELECT count(*) FROM {name}.agenda WHERE due_at <= daymark_now())" for name in SERVICES)
             behind = " + ".join(
                 f"(SELECT count(*) FROM bus.partitions p JOIN {name}.positions h USING (topic, partition)"
@@ -344,7 +344,7 @@ class World:
         """Every row of every table of the services and of the bus but audit, inbox, dead, and the letters of those."""
         names = await self.admin.fetch(
             "SELECT table_schema AS s, table_name AS n FROM information_schema.tables"
-            " WHERE table_schema = ANY($1) AND table_name NOT IN ('audit', 'inbox', 'dead', 'heartbeats', 'lanes',"
+            " WHERE table_schema = ANY($1) AND table_name NOT IN ('audit', 'inbox', 'dead', 'unsent', 'heartbeats', 'lanes',"
             " 'positions', 'leases', 'members', 'groups', 'daymark.heartbeats', 'partitions', 'daymark.inbound')"
             " AND table_name NOT LIKE 'daymark.dead.%' ORDER BY 1, 2",
             [*SERVICES, "bus", "access"],

@@ -144,17 +144,16 @@ def upgrade() -> None:
         sa.Column("value", sa.LargeBinary(), nullable=False),
         sa.Column("headers", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         schema="snapshotter",
     )
-    op.create_index(
-        "outbox_unsent",
-        "outbox",
-        ["id"],
-        unique=False,
+    op.create_table(
+        "unsent",
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("lane", sa.SmallInteger(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
         schema="snapshotter",
-        postgresql_where=sa.text("sent_at IS NULL"),
     )
     op.create_table(
         "parked",
@@ -286,9 +285,7 @@ def downgrade() -> None:
     op.drop_table("policies", schema="snapshotter")
     op.drop_index("parked_key", table_name="parked", schema="snapshotter")
     op.drop_table("parked", schema="snapshotter")
-    op.drop_index(
-        "outbox_unsent", table_name="outbox", schema="snapshotter", postgresql_where=sa.text("sent_at IS NULL")
-    )
+    op.drop_table("unsent", schema="snapshotter")
     op.drop_table("outbox", schema="snapshotter")
     op.drop_table("observations", schema="snapshotter")
     op.drop_table("lanes", schema="snapshotter")
