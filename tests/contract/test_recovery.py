@@ -252,9 +252,12 @@ async def test_letters_sent_long_ago_are_swept_in_small_bites_also_when_there_is
     for name, value in (("_SWEEP_EVERY_S", 0.0), ("_SWEEP_AGAIN_S", 0.0), ("_SWEPT_AT_ONCE", 4)):
         monkeypatch.setattr(outbox, name, value)
     await bench.admin.execute(
-        "INSERT INTO intake.outbox (event_id, lane, topic, key, value, headers, created_at, sent_at)"
-        " SELECT n::text, 1, 't', 'k', '', '[]', now(), now() - make_interval(days => CASE WHEN n <= 10 THEN 8 ELSE 6 END)"
+        "INSERT INTO intake.outbox (event_id, lane, topic, key, value, headers, created_at)"
+        " SELECT n::text, 1, 't', 'k', '', '[]', now() - make_interval(days => CASE WHEN n <= 10 THEN 8 ELSE 6 END)"
         " FROM generate_series(1, 12) n"
+    )
+    await bench.admin.execute(
+        "INSERT INTO intake.unsent SELECT id, lane, now() FROM intake.outbox WHERE event_id = '3'"
     )
     relay, turns = Relay(bench.db, bus, plumbing.telemetry()), 0
 
@@ -268,7 +271,7 @@ async def test_letters_sent_long_ago_are_swept_in_small_bites_also_when_there_is
     monkeypatch.setattr(relay, "send_some", always)
     with suppress(asyncio.CancelledError):
         await relay.run()
-    assert await bench.count("outbox") == 2
+    assert await bench.count("outbox") == 3  # two that are young, and one that has never been sent
 
 
 async def test_a_refused_look_is_on_the_record_too(bench: Bench) -> None:
