@@ -56,6 +56,10 @@ class EvidenceRules(_Part):
 
 class BenchmarkRules(_Part):
     max_age_h: float = Field(default=48, gt=0, le=24 * 90)  #: older than this at deploy time: stale
+    # Before it is published, a benchmark is held against these; what they find must be answered by whoever publishes it.
+    max_gap_share: Annotated[float, Later] = Field(default=0.1, ge=0, le=1)  #: steps without a number, of one SLI
+    max_flat_h: Annotated[float, Later] = Field(default=3, gt=0, le=24)  #: one value for longer, and longer than usual
+    max_pin_days: Annotated[float, Later] = Field(default=30, gt=0, le=365)  #: the longest that a pin may hold
 
 
 class ObservationRules(_Part):
@@ -66,7 +70,20 @@ class ObservationRules(_Part):
     patience_min: float = Field(default=120, ge=0, le=48 * 60)  #: how long a source may be down before it is overdue
     recovery_h: float = Field(default=4, gt=0, le=24)  #: length of the look after a rollback
     history_days: int = Field(default=7, ge=0, le=28)  #: earlier days asked of the source
-    calibrate: bool = True  #: read each whole day once, and learn limits of the product's own from quiet ones
+    calibrate: Annotated[bool, Later] = (
+        True  #: read each whole day once, and learn limits of the product's own from quiet ones
+    )
+    #: Minutes after the deploy at which what has passed so far is looked at: an early look can raise a deviation, never pass.
+    early_looks_min: Annotated[tuple[float, ...], Later] = Field(default=(), max_length=12)
+
+    @model_validator(mode="after")
+    def _in_the_day(self) -> ObservationRules:
+        looks = self.early_looks_min
+        if any(not 0 < each < 24 * 60 for each in looks):
+            raise ValueError("an early look lies between the deploy and the look 24 hours after it")
+        if list(looks) != sorted(set(looks)):
+            raise ValueError("early looks are named in order, each once")
+        return self
 
 
 class SLI(_Part):

@@ -2,14 +2,15 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts.envelope import Fact, Instant
 from shared.contracts.policy import Severity
 
 Outcome = Literal["steady", "moved", "inconclusive", "no_data"]
-#: `history`: the days before a deploy that a verdict learned from; `day`: one that is kept for calibration.
-SnapshotKind = Literal["benchmark", "after", "recovery", "history", "day"]
+#: `draft`: may become a benchmark; `early`: what an early look found to deviate; `history`: the days before a deploy
+#: that a verdict learned from; `day`: one that is kept for calibration.
+SnapshotKind = Literal["benchmark", "after", "recovery", "draft", "early", "history", "day"]
 ObservationKind = Literal["after", "recovery"]
 
 
@@ -17,6 +18,26 @@ class MissingSLI(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
     sli: str
     reason: str
+
+
+class HealthFinding(BaseModel):
+    """One thing that speaks against a benchmark: `missing`, too many `gaps`, a `flat` line, or `moved` itself."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    sli: str
+    code: Literal["missing", "gaps", "flat", "moved"]
+    sentence: str
+    decides: bool
+
+
+class BenchmarkHealth(BaseModel):
+    """What a benchmark's own readings say of it, judged before it is used. `unjudged`: no earlier day to hold it against."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    state: Literal["good", "doubtful", "unjudged"]
+    sentence: str
+    findings: tuple[HealthFinding, ...] = ()
+    history_days: int = 0
 
 
 class ComparedSLI(BaseModel):
@@ -55,6 +76,27 @@ class SnapshotTaken(Fact, type="snapshot.taken.v1", topic="daymark.snapshots", o
     missing: tuple[MissingSLI, ...] = ()
 
 
+class BenchmarkDrafted(
+    Fact, type="benchmark.drafted.v1", topic="daymark.snapshots", owner="snapshotter", key="subject"
+):
+    """Readings that operations may publish. A draft is no benchmark: it satisfies nothing, whoever waits for it."""
+
+    subject: str  #: the CR, or the product when it would hold for all its CRs
+    snapshot_id: str
+    product_id: str
+    cr_id: str | None
+    window_start: Instant
+    window_end: Instant
+    content_hash: str
+    origin: Literal["pulled", "uploaded"]
+    reason: str
+    drafted_at: Instant
+    drafted_by: str
+    slis: int
+    missing: tuple[MissingSLI, ...] = ()
+    health: BenchmarkHealth
+
+
 class BenchmarkPublished(
     Fact, type="benchmark.published.v1", topic="daymark.snapshots", owner="snapshotter", key="subject"
 ):
@@ -70,6 +112,45 @@ class BenchmarkPublished(
     published_by: str
     slis: int
     missing: tuple[MissingSLI, ...] = ()
+    origin: Literal["pulled", "uploaded"] = "pulled"
+    draft_id: str | None = None  #: the draft that it was
+    corrects: str | None = None  #: the benchmark that it takes the place of from now on
+    health: BenchmarkHealth | None = None  #: None: published before health was judged
+    despite: dict[str, str] = Field(default_factory=dict)  #: what spoke against it -> why it may stand all the same
+
+
+class BenchmarkPinned(
+    Fact, type="benchmark.pinned.v1", topic="daymark.snapshots", owner="snapshotter", key="product_id"
+):
+    """Until it expires or is ended, this benchmark is the one of every CR of the product, whatever is published later."""
+
+    pin_id: str
+    product_id: str
+    snapshot_id: str
+    content_hash: str
+    window_start: Instant
+    window_end: Instant
+    published_at: Instant
+    published_by: str
+    missing: tuple[MissingSLI, ...] = ()
+    reason: str
+    pinned_at: Instant
+    pinned_by: str
+    expires_at: Instant
+
+
+class BenchmarkExpired(
+    Fact, type="benchmark.expired.v1", topic="daymark.snapshots", owner="snapshotter", key="product_id"
+):
+    """A pin holds no longer. `expired`: nothing takes its place by itself; `ended` by operations: the latest counts again."""
+
+    pin_id: str
+    product_id: str
+    snapshot_id: str
+    because: Literal["expired", "ended"]
+    reason: str
+    by: str
+    at: Instant
 
 
 class AnchorChosen(Fact, type="anchor.chosen.v1", topic="daymark.snapshots", owner="snapshotter", key="product_id"):
@@ -98,6 +179,15 @@ class SnapshotOverdue(Fact, type="snapshot.overdue.v1", topic="daymark.snapshots
     severity: Severity = "major"  #: of the gravest SLI that decides and could not be read
 
 
+class AlsoDeployed(BaseModel):
+    """Another CR of the product that was deployed within 24 hours: what moved may be its doing as well."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    change_request: str
+    deployment: int
+    deployed_at: Instant
+
+
 class ObservationClosed(
     Fact, type="observation.closed.v1", topic="daymark.snapshots", owner="snapshotter", key="cr_id"
 ):
@@ -120,6 +210,7 @@ class ObservationClosed(
     anchor_id: str | None = None  #: the second reference, where it is another snapshot than the benchmark
     creep: str = ""  #: what was seen against the anchor, in one sentence
     limits: str = ""  #: whose limits the judge used, in one sentence
+    also_deployed: tuple[AlsoDeployed, ...] = ()
 
 
 class ObservationSuperseded(

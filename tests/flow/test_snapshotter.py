@@ -73,7 +73,8 @@ async def test_samples_are_read_one_series_at_a_time(house: House) -> None:
 
 async def test_gaps_are_null_in_the_samples(house: House) -> None:
     house.prometheus.level["latency"] = lambda t: np.where(t % 600 < 300, np.nan, 1.0)
-    await house.begin()
+    await house.policy()
+    await house.publish(product="epl", reason="a day", despite={"gaps": "every second step is all there is"})
     values = (await house.get("/snapshots/SNAP-1/series?sli=latency")).json()["series"][0]["values"]
     assert values.count(None) == 144
     assert (await house.get("/snapshots/SNAP-1")).json()["readings"][0]["samples"] == 144

@@ -80,7 +80,7 @@ PATHS: dict[str, int] = {
     "/snapshots?cursor=17": 422,
     "/snapshots?cursor=SNAP-%D9%A1": 422,
     "/snapshots?cursor=SNAP-99999999999999999999999": 422,
-    "/snapshots?kind=draft": 422,
+    "/snapshots?kind=sketch": 422,
     "/change-requests/CR-999/observation": 404,
     "/change-requests/epl/observation": 404,
     "/change-requests/%ED%A0%80/observation": 400,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 from urllib.parse import urlsplit
 
+from services.reviewer.domain.benchmark import Benchmark
 from services.reviewer.domain.document import BeforeDocument, DeploymentDocument, Line
 from services.reviewer.domain.evidence import Case, Suite
 from services.reviewer.domain.production import Deviation, Duty, Observation
@@ -153,13 +154,7 @@ def evidence(before: BeforeDocument) -> list[Row]:
         rows.append(Row("good", "Code review", "took place", f"{review.how} by engineering", review.reviewed_at))
     elif review.is_required:
         rows.append(Row("wait", "Code review", "missing", review.sentence))
-    benchmark = before.benchmark
-    if benchmark.state == "counts" and not benchmark.missing_deciding:
-        text = f"{benchmark.snapshot_id}, published by {person(benchmark.published_by)}"
-        rows.append(Row("good", "Benchmark", "counts", text, benchmark.published_at))
-    else:
-        state = "incomplete" if benchmark.state == "counts" else benchmark.state
-        rows.append(Row("wait", "Benchmark", state, benchmark.sentence, benchmark.published_at))
+    rows += _benchmark(before.benchmark)
     owed = [each for each in before.debt if each.counts]
     proven = [each for each in before.debt if each.state == "green"]
     if owed:
@@ -178,6 +173,7 @@ def marks(line: Line) -> list[Row]:
     """All that a deploy rests on, each in two words: evidence, operations' input, the PTASK engineer's go."""
     before, codes = line.before, {reason.code for reason in line.gate.reasons}
     rows = [replace(row, name=row.name.removesuffix(" tests")) for row in evidence(before)]
+    rows = [row for row in rows if row.name != "Draft" and (row.name, row.tone) != ("Benchmark health", "good")]
     if before.go is not None and before.go.counts:
         go = Row("good", "Go", "decided", "") if before.go.decision == "go" else Row("bad", "Go", "no-go", "")
     else:
@@ -191,6 +187,38 @@ def marks(line: Line) -> list[Row]:
     else:
         said = Row("wait", "Input", "void" if before.reviews else "open", "")
     return [*rows, said, go]
+
+
+HEALTH: dict[str, tuple[Tone, str]] = {
+    "good": ("good", "healthy"),
+    "doubtful": ("wait", "doubtful"),
+    "unjudged": ("none", "not judged"),
+}
+
+
+def _benchmark(one: Benchmark) -> list[Row]:
+    """The benchmark, what its own readings say of it, and a draft that waits to become one."""
+    state, tone, text = one.state, "wait", one.sentence
+    if one.state == "counts" and one.missing_deciding:
+        state = "incomplete"  # type: ignore[assignment]
+    elif one.state == "counts":
+        made = "readings uploaded and published" if one.origin == "uploaded" else "published"
+        state, tone, text = "counts", "good", f"{one.snapshot_id}, {made} by {person(one.published_by)}"
+    if one.pin is not None and one.state == "counts":
+        text += f"; pinned by {person(one.pin.pinned_by)} until {clock(one.pin.expires_at)}: {one.pin.reason}"
+        state = "pinned" if tone == "good" else state  # type: ignore[assignment]
+    if one.corrects is not None:
+        text += f"; it corrects {one.corrects}"
+    rows = [Row(tone, "Benchmark", state, text, one.published_at)]  # type: ignore[arg-type]
+    if one.health is not None and one.snapshot_id is not None:
+        tone, word = HEALTH[one.health.state]
+        why = "".join(f" Published despite that: {reason}" for _, reason in one.despite)
+        rows.append(Row(tone, "Benchmark health", word, one.health.sentence + why))
+    if one.draft is not None:
+        _, word = HEALTH[one.draft.health.state]
+        said = f"{one.draft.snapshot_id} waits for operations to publish it. {one.draft.health.sentence}"
+        rows.append(Row("info", "Draft", word, said, one.draft.drafted_at))
+    return rows
 
 
 def _suite(suite: Suite) -> Row:

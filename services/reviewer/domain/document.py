@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from services.reviewer.domain import gate, stage
+from services.reviewer.domain.benchmark import Benchmark
 from services.reviewer.domain.dossier import Asked, Before, Deployment, Dossier, LateWord, ReleaseKnown
-from services.reviewer.domain.evidence import Benchmark, Case, CodeReview, Suite
+from services.reviewer.domain.evidence import Case, CodeReview, Suite
 from services.reviewer.domain.gate import Freshness, GateAnswer
 from services.reviewer.domain.known import Known
 from services.reviewer.domain.production import Deploy, Deviation, Incident, Investigation, Observation

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from services.reviewer.domain import benchmark as benchmarks
 from services.reviewer.domain import evidence, production, review
+from services.reviewer.domain.benchmark import Benchmark
 from services.reviewer.domain.digest import digests
-from services.reviewer.domain.evidence import Benchmark, Case, CodeReview, Suite
+from services.reviewer.domain.evidence import Case, CodeReview, Suite
 from services.reviewer.domain.known import Facts, Known
 from services.reviewer.domain.production import Deploy, Deviation, Incident, Investigation, Observation
 from services.reviewer.domain.review import Go, Review
@@ -278,8 +280,8 @@ def _before(facts: Facts, everything: Facts, cr_id: str, product_id: str, attemp
     suites = evidence.suites(facts, cr, policy, moment)
     # Whoever deploys is heard by the deploy: that is shown, and what input and go were bound to before it stands.
     seen, benchmark = (
-        evidence.benchmark(facts, everything, hands, cr_id, product_id, policy, moment)
-        for hands in (evidence.own_hands(facts, before=attempt), evidence.own_hands(everything))
+        benchmarks.benchmark(facts, everything, hands, cr_id, product_id, policy, moment)
+        for hands in (benchmarks.own_hands(facts, before=attempt), benchmarks.own_hands(everything))
     )
     debt = evidence.debt(facts, cr.release_id if cr is not None else None)
     digest, parts = digests(
@@ -294,7 +296,9 @@ def _before(facts: Facts, everything: Facts, cr_id: str, product_id: str, attemp
                 [fact.data.how, fact.data.reviewer, fact.data.reviewed_at, fact.data.cr_revision]
                 for fact in facts.of(CodeReviewRecorded)
             ],
-            "benchmark": [seen.snapshot_id, seen.content_hash] if seen.state in ("counts", "stale") else None,
+            "benchmark": [seen.snapshot_id, seen.content_hash]
+            if seen.state in ("counts", "stale", "expired")
+            else None,
             "debt": [[case.case_id, case.state, case.counts] for case in debt],
             "policy": version,
         }

@@ -1,27 +1,22 @@
-"""What speaks for a change before it goes: tests, the record of the code review, the benchmark, the product's debt.
+"""What speaks for a change before it goes: tests, the record of the code review, the product's debt.
+
+The benchmark has a room of its own (`benchmark`).
 
 Required, fresh, complete: what did not run, ran too long ago or lost tests is *missing* with its reason, never passed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 from services.reviewer.domain.known import Facts, Known
-from shared.access import person
 from shared.contracts import (
-    BenchmarkPublished,
     CodeReviewRecorded,
-    CRChanged,
-    CRDeployed,
-    CRRegistered,
     CRState,
     IncidentClosed,
     IncidentOpened,
-    MissingSLI,
     Policy,
     RegressionCaseGreen,
     RegressionCaseOwed,
@@ -31,7 +26,6 @@ from shared.contracts import (
 )
 
 SuiteState = Literal["passed", "failed", "missing", "not_required"]
-BenchmarkState = Literal["counts", "missing", "stale", "late"]
 CaseState = Literal["owed", "red", "green"]
 
 #: A run may be dated a little ahead of our clock; beyond this it is not believed.
@@ -67,22 +61,6 @@ class CodeReview:
     how: str | None = None
     reviewed_at: datetime | None = None
     sentence: str = ""
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """The snapshot that the after window will be held against. `late`: published after the deploy, so it never counts."""
-
-    state: BenchmarkState
-    sentence: str
-    snapshot_id: str | None = None
-    content_hash: str | None = None
-    window_start: datetime | None = None
-    window_end: datetime | None = None
-    published_at: datetime | None = None
-    published_by: str | None = None
-    missing: tuple[MissingSLI, ...] = ()  #: SLIs it has no data for
-    missing_deciding: tuple[str, ...] = ()  #: those of them that decide
 
 
 @dataclass(frozen=True)
@@ -203,93 +181,6 @@ def code_review(facts: Facts, policy: Policy | None) -> CodeReview:
         return CodeReview(is_required, False, sentence=word)
     last = records[-1].data
     return CodeReview(is_required, True, last.how, last.reviewed_at)
-
-
-# -- the benchmark ----------------------------------------------------------------------------------------------------
-
-
-def own_hands(facts: Facts, *, before: int | None = None) -> dict[str, str]:
-    """Who authored (at any revision) or deployed the change, and which: their benchmarks of it do not count.
-
-    `before`: a deployment; it and later ones are left out.
-    """
-    deploys = [fact.data for fact in facts.of(CRDeployed) if before is None or fact.data.deployment < before]
-    found = {person(deploy.deployer): "deployed" for deploy in deploys}
-    said = (*facts.of(CRRegistered), *facts.of(CRChanged))
-    return found | {person(fact.data.author): "authored" for fact in said}
-
-
-def benchmark(
-    facts: Facts,
-    later: Facts,
-    hands: Mapping[str, str],
-    cr_id: str,
-    product_id: str,
-    policy: Policy | None,
-    moment: datetime,
-) -> Benchmark:
-    """The latest benchmark published for the CR or its product before `moment`. `later`: everything known by now.
-
-    One published by any of `hands` is passed over, as the snapshotter passes over it: operations never act on what they
-    made or deployed.
-    """
-    ours = (cr_id, product_id)
-
-    def latest(among: Iterable[Known[BenchmarkPublished]]) -> Known[BenchmarkPublished] | None:
-        return max(among, key=lambda fact: (fact.data.published_at, fact.aggregate, fact.sequence), default=None)
-
-    known = [fact for fact in later.of(BenchmarkPublished) if fact.data.subject in ours]
-    others = [fact for fact in known if person(fact.data.published_by) not in hands]
-    said = {fact.event_id for fact in facts.of(BenchmarkPublished) if fact.data.published_at <= moment}
-    before = latest(fact for fact in others if fact.event_id in said)
-    if before is None:
-        after, own = latest(others), latest(known)
-        if after is None and own is not None:
-            who = person(own.data.published_by)
-            return _of(
-                own.data,
-                policy,
-                "missing",
-                f"{own.data.snapshot_id} was published by {who}, who {hands[who]} {cr_id}: it does not count.",
-            )
-        if after is None:
-            return Benchmark("missing", "No benchmark was published for this change or its product.")
-        return _of(
-            after.data,
-            policy,
-            "late",
-            f"The benchmark {after.data.snapshot_id} came after the deploy; it cannot count.",
-        )
-    data = before.data
-    max_age_h = policy.benchmark.max_age_h if policy is not None else None
-    age_h = (moment - data.window_end).total_seconds() / 3600
-    if max_age_h is not None and age_h > max_age_h:
-        return _of(
-            data,
-            policy,
-            "stale",
-            f"The benchmark {data.snapshot_id} is {age_h:.0f} hours old; at most {max_age_h:g} count.",
-        )
-    return _of(data, policy, "counts", "")
-
-
-def _of(data: BenchmarkPublished, policy: Policy | None, state: BenchmarkState, sentence: str) -> Benchmark:
-    shadows = {sli.id for sli in policy.slis if sli.shadow} if policy is not None else set()
-    deciding = tuple(sorted(each.sli for each in data.missing if each.sli not in shadows))
-    if not sentence and deciding:
-        sentence = f"The benchmark {data.snapshot_id} has no data for {', '.join(deciding)}."
-    return Benchmark(
-        state,
-        sentence,
-        data.snapshot_id,
-        data.content_hash,
-        data.window_start,
-        data.window_end,
-        data.published_at,
-        data.published_by,
-        tuple(sorted(data.missing, key=lambda each: each.sli)),
-        deciding,
-    )
 
 
 # -- debt -------------------------------------------------------------------------------------------------------------

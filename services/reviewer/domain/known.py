@@ -49,7 +49,13 @@ _THINGS = {
     "daymark.products": ("product", "product_id"),
     "daymark.releases": ("release", "release_id"),
 }
-_BY_FIELD = (("case", "case_id"), ("incident", "incident_id"), ("snapshot", "snapshot_id"), ("observation", "cr_id"))
+_BY_FIELD = (
+    ("pin", "pin_id"),
+    ("case", "case_id"),
+    ("incident", "incident_id"),
+    ("snapshot", "snapshot_id"),
+    ("observation", "cr_id"),
+)
 
 
 def _place(fact: type[Fact]) -> Place:

@@ -7,6 +7,8 @@ from typing import Any
 from services.reviewer import store
 from shared.contracts import (
     FACTS,
+    BenchmarkExpired,
+    BenchmarkPinned,
     BenchmarkPublished,
     CodeReviewRecorded,
     CRChanged,
@@ -33,6 +35,8 @@ _OF_ALL_CRS: frozenset[type[Fact]] = frozenset(
     {
         ProductChanged,
         BenchmarkPublished,
+        BenchmarkPinned,
+        BenchmarkExpired,
         RegressionCaseOwed,
         RegressionCaseRed,
         RegressionCaseGreen,

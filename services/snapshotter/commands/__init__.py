@@ -1,5 +1,14 @@
 """What may be asked of the snapshotter, and what it answers: the shapes that both doors and handlers know."""
 
+from services.snapshotter.commands.benchmarks import (
+    DraftSnapshot,
+    EndPin,
+    PinBenchmark,
+    PinList,
+    PinView,
+    ProvenanceView,
+    PublishDraft,
+)
 from services.snapshotter.commands.judged import (
     AnchorChoiceView,
     AnchorView,
@@ -12,7 +21,6 @@ from services.snapshotter.commands.judged import (
     RecomputedView,
 )
 from services.snapshotter.commands.snapshots import (
-    AlsoDeployed,
     BenchmarkView,
     DeploymentView,
     LookView,
@@ -28,7 +36,6 @@ from services.snapshotter.commands.snapshots import (
 )
 
 __all__ = [
-    "AlsoDeployed",
     "AnchorChoiceView",
     "AnchorView",
     "BenchmarkView",
@@ -37,9 +44,16 @@ __all__ = [
     "DayPairView",
     "DeploymentView",
     "DifferenceView",
+    "DraftSnapshot",
+    "EndPin",
     "FalseAlarmsView",
     "LookView",
     "ObservationView",
+    "PinBenchmark",
+    "PinList",
+    "PinView",
+    "ProvenanceView",
+    "PublishDraft",
     "PublishSnapshot",
     "ReadingView",
     "RecomputationView",

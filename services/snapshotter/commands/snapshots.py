@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from shared.contracts import ComparedSLI, Instant, MissingSLI, ObservationKind, Outcome, SnapshotKind
+from services.snapshotter.commands.benchmarks import Corrects, Despite, PinView, ProvenanceView
+from shared.contracts import (
+    AlsoDeployed,
+    BenchmarkHealth,
+    ComparedSLI,
+    Instant,
+    MissingSLI,
+    ObservationKind,
+    Outcome,
+    SnapshotKind,
+)
 
 _Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -30,6 +40,8 @@ class PublishSnapshot(BaseModel):
     reason: Annotated[str, StringConstraints(min_length=3, max_length=1000, strip_whitespace=True)] = Field(
         description="Why this window may stand for how production should be."
     )
+    corrects: Corrects = None
+    despite: Despite
 
     @model_validator(mode="after")
     def _one_subject(self) -> PublishSnapshot:
@@ -86,6 +98,7 @@ class SnapshotSummary(_View):
 
 class SnapshotView(SnapshotSummary):
     readings: tuple[ReadingView, ...]
+    provenance: ProvenanceView | None = Field(description="Of drafts and benchmarks; null for looks after a deploy.")
     links: dict[str, str]
 
 
@@ -97,19 +110,18 @@ class SnapshotPage(_View):
 class BenchmarkView(_View):
     """The benchmark of a CR as it stands: at its deploy when it was deployed, now otherwise."""
 
-    state: Literal["good", "stale", "late", "missing"]
+    state: Literal["good", "stale", "expired", "late", "missing"]
     sentence: str
     snapshot: str | None
     published_at: Instant | None
     published_by: str | None
     missing: tuple[MissingSLI, ...] = ()
     late: tuple[str, ...] = Field(default=(), description="Published after the deploy: they satisfy nothing.")
-
-
-class AlsoDeployed(_View):
-    change_request: str
-    deployment: int
-    deployed_at: Instant
+    pin: PinView | None = Field(default=None, description="The pin by which it counts, or has expired.")
+    health: BenchmarkHealth | None = Field(default=None, description="What its own readings say of it.")
+    despite: dict[str, str] = Field(default_factory=dict, description="What spoke against it, and why it stands.")
+    corrects: str | None = None
+    draft: str | None = Field(default=None, description="A newer draft that waits for operations to publish it.")
 
 
 class LookView(_View):

@@ -4,8 +4,19 @@ An observation is one look at one deployment's revision: `after` the deploy, or 
 """
 
 from services.snapshotter.domain.anchors import Anchor, AnchorChoice, anchored, choice_at, choose, creep_sentence
-from services.snapshotter.domain.benchmarks import Standing, refuse_own, standing
+from services.snapshotter.domain.benchmarks import (
+    Objection,
+    Run,
+    Standing,
+    deviated_run,
+    objections,
+    refuse_doubtful,
+    refuse_outworn,
+    refuse_own,
+    standing,
+)
 from services.snapshotter.domain.heard import Change, deployed, described, rolled_back
+from services.snapshotter.domain.pins import Pin, end, expire, pin
 from services.snapshotter.domain.quiet import (
     DAY_PATIENCE,
     OLDEST_DAY,
@@ -33,6 +44,7 @@ from services.snapshotter.domain.values import (
     ChangeRequest,
     Deployment,
     Observation,
+    Provenance,
     Snapshot,
     State,
     Window,
@@ -42,7 +54,7 @@ from services.snapshotter.domain.values import (
     observed_window,
     settle_s,
 )
-from services.snapshotter.domain.verdict import Verdict, close, fitting, published, verdict
+from services.snapshotter.domain.verdict import Verdict, close, drafted, fitting, published, verdict
 
 __all__ = [
     "DAY",
@@ -60,8 +72,12 @@ __all__ = [
     "Difference",
     "Disturbance",
     "Limits",
+    "Objection",
     "Observation",
+    "Pin",
+    "Provenance",
     "Record",
+    "Run",
     "Snapshot",
     "Standing",
     "State",
@@ -77,16 +93,24 @@ __all__ = [
     "day_before",
     "deployed",
     "described",
+    "deviated_run",
     "differences",
     "disturbs",
+    "drafted",
+    "end",
+    "expire",
     "fitting",
     "history_window",
     "keeps_days",
     "move",
     "next_day_due",
+    "objections",
     "observed_window",
+    "pin",
     "published",
     "record",
+    "refuse_doubtful",
+    "refuse_outworn",
     "refuse_own",
     "rolled_back",
     "settle_s",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from services.snapshotter.domain.values import DAY, ChangeRequest, Deployment, Observation, move
+from services.snapshotter.domain.values import DAY, ROLLED_BACK, ChangeRequest, Deployment, Observation, move
 from shared.contracts import (
     CRDeployed,
     CRRolledBack,
@@ -78,7 +78,7 @@ def deployed(
         policy_version=policy_version,
     )
     if before.rolled_back_at is not None and before.rolled_back_at < ends_at:
-        (look,), said = _superseded([look], f"rolled back at {_said(before.rolled_back_at)}", now)
+        (look,), said = _superseded([look], f"{ROLLED_BACK}{_said(before.rolled_back_at)}", now)
         facts += said
     return Change(cr, deployment, (*changed, look), facts)
 
@@ -103,7 +103,7 @@ def rolled_back(
     when = _said(fact.rolled_back_at)
     ended, facts = _superseded(
         (o for o in looks if o.kind == "after" and o.is_open and fact.rolled_back_at < o.ends_at),
-        f"rolled back at {when}",
+        f"{ROLLED_BACK}{when}",
         now,
     )
     older, more = _superseded(

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from shared.access import Rights
-from shared.contracts import MissingSLI, ObservationKind, Outcome, Policy, SnapshotKind
+from shared.contracts import BenchmarkHealth, MissingSLI, ObservationKind, Outcome, Policy, SnapshotKind
 
 RIGHTS: Rights = {
     "publish_snapshot": frozenset({"operations"}),
     "choose_anchor": frozenset({"operations"}),
     # Changes nothing, and takes a processor for a while: for those who write policies and those who live with them.
     "backtest": frozenset({"operations", "engineer", "ptask", "release_manager"}),
+    "draft_snapshot": frozenset({"operations", "engineer", "ptask"}),
+    "pin_benchmark": frozenset({"operations"}),
 }
 
 #: Both looks cover 24 hours: a contract, not a setting.
 DAY = timedelta(hours=24)
+
+#: How a look says that a rollback ended it.
+ROLLED_BACK = "rolled back at "
 
 State = Literal["scheduled", "due", "capturing", "overdue", "closed", "superseded"]
 
@@ -76,9 +81,25 @@ class Snapshot:
     missing: tuple[MissingSLI, ...] = ()
 
     @property
+    def number(self) -> int:
+        return int(self.id.removeprefix("SNAP-"))
+
+    @property
     def subject(self) -> str:
         """What its facts are keyed by."""
         return self.cr_id or self.product_id
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """How a draft or a benchmark came to be. None of the readings themselves: those are the snapshot's."""
+
+    snapshot_id: str
+    origin: Literal["pulled", "uploaded"]
+    draft_id: str | None = None
+    corrects: str | None = None
+    health: BenchmarkHealth | None = None
+    despite: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +163,11 @@ class Observation:
     @property
     def is_open(self) -> bool:
         return self.state == "scheduled"
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Ended by a rollback before its time: what it had seen until then was true."""
+        return self.state == "superseded" and (self.superseded_because or "").startswith(ROLLED_BACK)
 
     def state_at(self, now: datetime, attempts: int) -> State:
         """The state to show: what is stored, and what time and the agenda's attempts add to it."""

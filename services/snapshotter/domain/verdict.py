@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.snapshotter.domain.benchmarks import Standing
-from services.snapshotter.domain.values import ChangeRequest, Observation, Snapshot, move
+from services.snapshotter.domain.values import ChangeRequest, Observation, Provenance, Snapshot, move
 from shared.contracts import (
+    BenchmarkDrafted,
+    BenchmarkHealth,
     BenchmarkPublished,
     ComparedSLI,
     DeviationDetected,
@@ -50,8 +52,8 @@ def verdict(kind: ObservationKind, outcome: Outcome, compared: Sequence[Compared
     same = [c for c in counted if c.outcome == outcome]
     share = f"{len(same)} of {len(counted)} SLIs"
     first = same[0].sentence if same else against.sentence
-    if outcome == "steady" and against.state == "stale":
-        sentence = f"Inconclusive: nothing moved, but the benchmark is stale: {against.sentence}."
+    if outcome == "steady" and against.state in ("stale", "expired"):
+        sentence = f"Inconclusive: nothing moved, but the benchmark is {against.state}: {against.sentence}."
         return Verdict("inconclusive", sentence, tuple(compared))
     if outcome == "steady":
         done = "Recovered" if kind == "recovery" else "Steady"
@@ -105,7 +107,30 @@ def taken(snapshot: Snapshot) -> SnapshotTaken:
     )
 
 
-def published(snapshot: Snapshot) -> tuple[Fact, ...]:
+def drafted(snapshot: Snapshot, made: Provenance, health: BenchmarkHealth) -> tuple[Fact, ...]:
+    """What is said of a draft: that it was taken, and that operations may publish it. It is no benchmark."""
+    return (
+        taken(snapshot),
+        BenchmarkDrafted(
+            subject=snapshot.subject,
+            snapshot_id=snapshot.id,
+            product_id=snapshot.product_id,
+            cr_id=snapshot.cr_id,
+            window_start=snapshot.window.start,
+            window_end=snapshot.window.end,
+            content_hash=snapshot.content_hash,
+            origin=made.origin,
+            reason=snapshot.reason,
+            drafted_at=snapshot.taken_at,
+            drafted_by=snapshot.taken_by,
+            slis=snapshot.slis,
+            missing=_fitting_missing(snapshot.missing, FACT_LIST_BYTES // 2),
+            health=_fitting_health(health, FACT_LIST_BYTES // 2),
+        ),
+    )
+
+
+def published(snapshot: Snapshot, made: Provenance) -> tuple[Fact, ...]:
     """What is said of a benchmark: that it was taken, and that it is one."""
     return (
         taken(snapshot),
@@ -121,7 +146,12 @@ def published(snapshot: Snapshot) -> tuple[Fact, ...]:
             published_at=snapshot.taken_at,
             published_by=snapshot.taken_by,
             slis=snapshot.slis,
-            missing=_fitting_missing(snapshot.missing),
+            missing=_fitting_missing(snapshot.missing, FACT_LIST_BYTES // 2),
+            origin=made.origin,
+            draft_id=made.draft_id,
+            corrects=made.corrects,
+            health=_fitting_health(made.health, FACT_LIST_BYTES // 2) if made.health else None,
+            despite=dict(made.despite),
         ),
     )
 
@@ -245,6 +275,14 @@ def _fitting_missing(missing: Sequence[MissingSLI], limit: int = FACT_LIST_BYTES
         if sum(len(m.model_dump_json().encode()) + 1 for m in shown) <= limit:
             break
     return shown
+
+
+def _fitting_health(health: BenchmarkHealth, limit: int) -> BenchmarkHealth:
+    for most in (500, 200, 100, 50, 20, 0):
+        shown = tuple(f.model_copy(update={"sentence": _cut(f.sentence, most)}) for f in health.findings)
+        if sum(len(f.model_dump_json().encode()) + 1 for f in shown) <= limit:
+            break
+    return health.model_copy(update={"findings": shown})
 
 
 def _cut(words: str, most: int) -> str:

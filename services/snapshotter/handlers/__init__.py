@@ -5,7 +5,7 @@ from typing import Any
 
 from services.snapshotter.handlers.again import recompute
 from services.snapshotter.handlers.anchors import choose_anchor, read_anchor
-from services.snapshotter.handlers.benchmarks import publish_snapshot
+from services.snapshotter.handlers.benchmarks import draft_snapshot, publish_draft, publish_snapshot
 from services.snapshotter.handlers.calibrating import read_calibration
 from services.snapshotter.handlers.days import (
     keep_day,
@@ -15,6 +15,7 @@ from services.snapshotter.handlers.days import (
     score_days,
 )
 from services.snapshotter.handlers.deps import Deps
+from services.snapshotter.handlers.drafts import draft_for_review, on_review_requested
 from services.snapshotter.handlers.heard import (
     on_cr_deployed,
     on_cr_described,
@@ -22,6 +23,7 @@ from services.snapshotter.handlers.heard import (
     on_cr_withdrawn,
 )
 from services.snapshotter.handlers.observations import take_snapshot
+from services.snapshotter.handlers.pins import end_pin, expire_pin, list_pins, pin_benchmark
 from services.snapshotter.handlers.reading import list_snapshots, read_observation, read_samples, read_snapshot
 from shared.contracts import (
     CRChanged,
@@ -33,6 +35,7 @@ from shared.contracts import (
     IncidentClosed,
     IncidentOpened,
     ProductChanged,
+    ReviewRequested,
 )
 from shared.db import Appointment, Tx
 
@@ -45,12 +48,15 @@ ON: Mapping[type[Fact], Callable[[Tx, Any], Awaitable[None]]] = {
     CRWithdrawn: on_cr_withdrawn,
     CRDeployed: on_cr_deployed,
     CRRolledBack: on_cr_rolled_back,
+    ReviewRequested: on_review_requested,
 }
 
 JOBS: Mapping[str, Callable[[Deps, Appointment], Awaitable[None]]] = {
     "take_snapshot": take_snapshot,
     "keep_day": keep_day,
     "score_days": score_days,
+    "draft_for_review": draft_for_review,
+    "expire_pin": expire_pin,
 }
 
 __all__ = [
@@ -58,8 +64,13 @@ __all__ = [
     "ON",
     "Deps",
     "choose_anchor",
+    "draft_snapshot",
+    "end_pin",
     "keep_day",
+    "list_pins",
     "list_snapshots",
+    "pin_benchmark",
+    "publish_draft",
     "publish_snapshot",
     "read_anchor",
     "read_calibration",

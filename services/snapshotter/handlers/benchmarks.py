@@ -1,26 +1,34 @@
-"""Publishing a benchmark: who may, on which policy, over which window; then the slow reading; then the one transaction."""
+"""Publishing a benchmark, at once or from a draft: who may, what speaks against it, and then the one transaction."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from services.snapshotter import domain, store
-from services.snapshotter.commands import PublishSnapshot
-from services.snapshotter.handlers.capture import Captured, Kept, capture, keep
+from services.snapshotter.commands import DraftSnapshot, PublishDraft, PublishSnapshot
+from services.snapshotter.domain import Objection, Provenance, Snapshot
+from services.snapshotter.handlers.capture import Captured, Kept, keep
 from services.snapshotter.handlers.deps import Deps
+from services.snapshotter.handlers.health import health, with_earlier_days
 from services.snapshotter.handlers.reading import snapshot_view
 from shared import policies
 from shared.access import Call, person
 from shared.answers import Answer
-from shared.contracts import MissingSLI, Policy
+from shared.contracts import BenchmarkHealth, MissingSLI, Policy, SnapshotKind
 from shared.db import Tx
-from shared.errors import Conflict, NotFound, Unavailable
+from shared.errors import Conflict, Invalid, NotFound, Unavailable
 
 DEADLINE_S = 60.0  #: for the whole capture: a person waits for the answer
 
+Asked = PublishSnapshot | DraftSnapshot
+
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class Plan:
+    """For whom, and under which policy, a window is to be kept."""
+
     product_id: str
     cr: domain.ChangeRequest | None
     policy_version: str
@@ -31,25 +39,166 @@ class _Plan:
 class _NothingDoneYet(Exception):
     """Carries the plan out of the first look, whose transaction is rolled back by it."""
 
-    def __init__(self, plan: _Plan) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
 
 
 async def publish_snapshot(deps: Deps, call: Call, command: PublishSnapshot) -> Answer:
     """Read the last 24 hours now and publish them as the benchmark of a CR or a product.
 
-    Raises Forbidden, NotFound, Conflict (no SLI can be read at all), Unavailable (a source is down), Repeated.
+    Raises Forbidden, NotFound, Conflict (no SLI can be read at all, or something speaks against the window that nobody
+    answered), Unavailable (a source is down), Repeated.
     """
     plan = await _looked(deps, call, command)
-    captured = await capture(deps.sources, plan.policy.slis, plan.window, deadline_s=DEADLINE_S)
-    _refuse_nothing(captured)
-    kept = await deps.workers.run(keep, captured)
+    captured, kept, found = await _read(deps, plan)
     async with deps.db.tx(call) as tx:
         await _plan(tx, command)  # judged once more, and now it counts: the right may have been taken away meanwhile
-        return await _published(tx, command, plan, captured, kept)
+        await _check_corrected(tx, command.corrects, plan.product_id, plan.cr.id if plan.cr else None)
+        despite = await answered_objections(tx, plan.product_id, captured.window, found, command.despite)
+        made = Provenance("", "pulled", corrects=command.corrects, health=found, despite=despite)
+        return await kept_as(tx, "benchmark", plan, captured, kept, made, found, command.reason)
 
 
-async def _looked(deps: Deps, call: Call, command: PublishSnapshot) -> _Plan:
+async def draft_snapshot(deps: Deps, call: Call, command: DraftSnapshot) -> Answer:
+    """Read the last 24 hours now and keep them for operations to look at. Raises as publishing does."""
+    plan = await _looked(deps, call, command)
+    captured, kept, found = await _read(deps, plan)
+    async with deps.db.tx(call) as tx:
+        await _plan(tx, command)
+        made = Provenance("", "pulled", health=found)
+        return await kept_as(tx, "draft", plan, captured, kept, made, found, command.reason)
+
+
+async def publish_draft(deps: Deps, call: Call, draft_id: str, command: PublishDraft) -> Answer:
+    """Make a draft the benchmark of its subject. Raises Forbidden, NotFound, Conflict, Repeated."""
+    async with deps.db.tx(call) as tx:
+        draft = await store.snapshot(tx, draft_id)
+        tx.may("publish_snapshot", draft.product_id if draft else None, of=draft_id)
+        if draft is None:
+            raise NotFound(f"There is no snapshot {draft_id} here.")
+        if draft.kind != "draft":
+            raise Conflict(f"{draft_id} is a snapshot of kind {draft.kind}, not a draft.")
+        cr = await store.change_request(tx, draft.cr_id) if draft.cr_id else None
+        if cr is not None:
+            domain.refuse_own(cr, person(tx.actor))
+        found = await policies.latest(tx, draft.product_id)
+        if found is None:
+            raise NotFound(f"No policy of {draft.product_id} is known here (yet).")
+        _, policy = found
+        subject_version = await _locked_version(tx, draft.cr_id, draft.product_id)
+        if (became := await store.published_as(tx, draft_id)) is not None:
+            raise Conflict(f"{draft_id} was published already, as {became}.")
+        domain.refuse_outworn(draft, policy, tx.now)
+        await _check_corrected(tx, command.corrects, draft.product_id, draft.cr_id)
+        drafted = (await store.provenances_of(tx, [draft_id]))[draft_id]
+        judged = drafted.health or BenchmarkHealth(state="unjudged", sentence="Nobody judged it.")
+        despite = await answered_objections(tx, draft.product_id, draft.window, judged, command.despite)
+        made = Provenance(await store.next_id(tx), drafted.origin, draft_id, command.corrects, drafted.health, despite)
+        published = Snapshot(
+            id=made.snapshot_id,
+            kind="benchmark",
+            product_id=draft.product_id,
+            cr_id=draft.cr_id,
+            deployment=None,
+            revision=None,
+            window=draft.window,
+            taken_at=tx.now,
+            taken_by=person(tx.actor),
+            reason=command.reason,
+            policy_version=draft.policy_version,
+            content_hash=draft.content_hash,
+            slis=draft.slis,
+            missing=draft.missing,
+        )
+        await store.insert_snapshot(tx, published, [])
+        await store.copy_series(tx, draft_id, published.id)
+        series = await store.series_of(tx, published.id, samples=False)
+        return await _said(tx, published, made, judged, series, subject_version)
+
+
+async def answered_objections(
+    tx: Tx,
+    product_id: str,
+    window: domain.Window,
+    found: BenchmarkHealth,
+    despite: Mapping[Objection, str],
+) -> dict[str, str]:
+    """What speaks against a window and was answered, with the answers. Raises Conflict for what was not."""
+    looks = await store.deviating_looks(tx, product_id, window.start, window.end)
+    runs = [domain.deviated_run(look, await store.deployment(tx, look.cr_id, look.deployment)) for look in looks]
+    against = domain.objections(found, window, [run for run in runs if run is not None])
+    return domain.refuse_doubtful(against, despite)
+
+
+async def kept_as(
+    tx: Tx,
+    kind: Literal["benchmark", "draft"],
+    plan: Plan,
+    captured: Captured,
+    kept: Kept,
+    made: Provenance,
+    found: BenchmarkHealth,
+    reason: str,
+) -> Answer:
+    """Write a capture as a draft or a benchmark of the plan's subject, and say so. `made` without its snapshot's id."""
+    cr_id = plan.cr.id if plan.cr else None
+    version = await _locked_version(tx, cr_id, plan.product_id)
+    taken = Snapshot(
+        id=await store.next_id(tx),
+        kind=kind,
+        product_id=plan.product_id,
+        cr_id=cr_id,
+        deployment=None,
+        revision=None,
+        window=captured.window,
+        taken_at=tx.now,
+        taken_by=person(tx.actor),
+        reason=reason,
+        policy_version=plan.policy_version,
+        content_hash=kept.content_hash,
+        slis=len(captured.slis),
+        missing=captured.missing,
+    )
+    await store.insert_snapshot(tx, taken, kept.series)
+    made = Provenance(taken.id, made.origin, made.draft_id, made.corrects, made.health, made.despite)
+    return await _said(tx, taken, made, found, kept.series, version)
+
+
+async def _said(
+    tx: Tx,
+    taken: Snapshot,
+    made: Provenance,
+    found: BenchmarkHealth,
+    series: tuple[store.KeptSeries, ...] | list[store.KeptSeries],
+    version: int,
+) -> Answer:
+    await store.insert_provenance(tx, made)
+    facts = domain.drafted(taken, made, found) if taken.kind == "draft" else domain.published(taken, made)
+    await store.save_version(tx, taken.subject, was=version, version=version + len(facts))
+    for sequence, fact in enumerate(facts, version + 1):
+        tx.emit(fact, sequence=sequence, policy_version=taken.policy_version)
+    tx.audit(
+        taken.subject,
+        action="draft_snapshot" if taken.kind == "draft" else "publish_snapshot",
+        evidence=[taken.content_hash],
+        policy_version=taken.policy_version,
+        product=taken.product_id,
+        snapshot=taken.id,
+        reason=taken.reason,
+        origin=made.origin,
+        health=found.state,
+        draft=made.draft_id,
+        corrects=made.corrects,
+        despite=dict(made.despite),
+    )
+    view = snapshot_view(taken, series, made)
+    return tx.answer(201, view, Location=f"/snapshotter/v1/snapshots/{taken.id}")
+
+
+# -- what is needed before ----------------------------------------------------------------------------------------------
+
+
+async def _looked(deps: Deps, call: Call, command: Asked) -> Plan:
     """Everything that can be refused or repeated is, before a minute is spent on reading."""
     try:
         async with deps.db.tx(call) as tx:
@@ -58,24 +207,39 @@ async def _looked(deps: Deps, call: Call, command: PublishSnapshot) -> _Plan:
         return looked.plan
 
 
-async def _plan(tx: Tx, command: PublishSnapshot) -> _Plan:
+async def _plan(tx: Tx, command: Asked) -> Plan:
+    is_draft = isinstance(command, DraftSnapshot)
+    plan = await planned(
+        tx, command.change_request, command.product, "draft_snapshot" if is_draft else "publish_snapshot"
+    )
+    if plan.cr is not None and not is_draft:
+        domain.refuse_own(plan.cr, person(tx.actor))
+    return plan
+
+
+async def planned(tx: Tx, cr_id: str | None, product_id: str | None, action: str) -> Plan:
+    """The subject, judged, and its product's newest policy. Raises Forbidden, NotFound, Conflict."""
     cr: domain.ChangeRequest | None = None
-    product_id = command.product
-    if command.change_request is not None:
-        cr = await store.change_request(tx, command.change_request)
+    if cr_id is not None:
+        cr = await store.change_request(tx, cr_id)
         product_id = cr.product_id if cr else None
-    tx.may("publish_snapshot", product_id, of=command.change_request or command.product or "")
+    tx.may(action, product_id, of=cr_id or product_id or "")
     if product_id is None:
-        raise NotFound(f"{command.change_request} is not known here (yet).")
-    if cr is not None:
-        domain.refuse_own(cr, person(tx.actor))
+        raise NotFound(f"{cr_id} is not known here (yet).")
     found = await policies.latest(tx, product_id)
     if found is None:
         raise NotFound(f"No policy of {product_id} is known here (yet).")
     version, policy = found
     if not policy.slis:
         raise Conflict(f"The policy of {product_id} names no SLI: there is nothing to measure.")
-    return _Plan(product_id, cr, version, policy, domain.benchmark_window(tx.now, policy.observation.step_s))
+    return Plan(product_id, cr, version, policy, domain.benchmark_window(tx.now, policy.observation.step_s))
+
+
+async def _read(deps: Deps, plan: Plan) -> tuple[Captured, Kept, BenchmarkHealth]:
+    captured, earlier = await with_earlier_days(deps, plan.policy, plan.window, DEADLINE_S)
+    _refuse_nothing(captured)
+    kept = await deps.workers.run(keep, captured)
+    return captured, kept, await deps.workers.run(health, plan.policy, captured, earlier)
 
 
 def _refuse_nothing(captured: Captured) -> None:
@@ -94,40 +258,20 @@ def _first(missing: tuple[MissingSLI, ...]) -> str:
     return f"{missing[0].sli}: {missing[0].reason}."
 
 
-async def _published(tx: Tx, command: PublishSnapshot, plan: _Plan, captured: Captured, kept: Kept) -> Answer:
-    cr: domain.ChangeRequest | None = None
-    if plan.cr is not None:
-        cr = await store.locked_change_request(tx, plan.cr.id, plan.product_id)
-        version = cr.version
-    else:
-        version = await store.locked_product(tx, plan.product_id)
-    snapshot = domain.Snapshot(
-        id=await store.next_id(tx),
-        kind="benchmark",
-        product_id=plan.product_id,
-        cr_id=cr.id if cr else None,
-        deployment=None,
-        revision=None,
-        window=captured.window,
-        taken_at=tx.now,
-        taken_by=person(tx.actor),
-        reason=command.reason,
-        policy_version=plan.policy_version,
-        content_hash=kept.content_hash,
-        slis=len(captured.slis),
-        missing=captured.missing,
-    )
-    await store.insert_snapshot(tx, snapshot, kept.series)
-    facts = domain.published(snapshot)
-    await store.save_version(tx, snapshot.subject, was=version, version=version + len(facts))
-    for sequence, fact in enumerate(facts, version + 1):
-        tx.emit(fact, sequence=sequence, policy_version=plan.policy_version)
-    tx.audit(
-        snapshot.subject,
-        evidence=[kept.content_hash],
-        policy_version=plan.policy_version,
-        product=plan.product_id,
-        snapshot=snapshot.id,
-        reason=command.reason,
-    )
-    return tx.answer(201, snapshot_view(snapshot, kept.series), Location=f"/snapshotter/v1/snapshots/{snapshot.id}")
+async def _locked_version(tx: Tx, cr_id: str | None, product_id: str) -> int:
+    if cr_id is not None:
+        return (await store.locked_change_request(tx, cr_id, product_id)).version
+    return await store.locked_product(tx, product_id)
+
+
+async def _check_corrected(tx: Tx, corrects: str | None, product_id: str, cr_id: str | None) -> None:
+    """What is corrected is a benchmark of the same subject. Raises Invalid."""
+    if corrects is None:
+        return
+    old = await store.snapshot(tx, corrects)
+    kind: SnapshotKind | None = old.kind if old else None
+    if old is None or kind != "benchmark" or (old.product_id, old.cr_id) != (product_id, cr_id):
+        raise Invalid(
+            f"{corrects} is no benchmark of {cr_id or product_id}, so it cannot be corrected by one.",
+            fields=[{"path": "body.corrects", "message": "must be a benchmark of the same subject"}],
+        )

@@ -16,6 +16,7 @@ from services.snapshotter.handlers.capture import Captured, Kept, capture, keep
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.judging import Grounds, Judged, Taken, judged, unjudged
 from services.snapshotter.handlers.kept import taken
+from services.snapshotter.handlers.standings import standing_of
 from services.snapshotter.sources import Missing
 from shared import policies
 from shared.contracts import MissingSLI, Policy
@@ -229,9 +230,7 @@ async def _standing(
     """The benchmark that counted at the deploy, and when that was. Both looks at a deployment share it."""
     deployed_at = (await store.deployment(tx, look.cr_id, look.deployment)).deployed_at
     by = deployed_at or look.starts_at
-    benchmarks = await store.benchmarks_for(tx, cr, by)
-    found = domain.standing(benchmarks, cr, deployed_at=by, now=tx.now, max_age_h=policy.benchmark.max_age_h)
-    return found, deployed_at
+    return await standing_of(tx, cr, by, policy.benchmark.max_age_h), deployed_at
 
 
 async def _history(deps: Deps, plan: _Plan, captured: Captured) -> Captured | None:

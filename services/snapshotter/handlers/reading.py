@@ -12,11 +12,10 @@ import orjson
 
 from services.snapshotter import domain, store
 from services.snapshotter.commands import (
-    AlsoDeployed,
-    BenchmarkView,
     DeploymentView,
     LookView,
     ObservationView,
+    ProvenanceView,
     ReadingView,
     SnapshotPage,
     SnapshotSummary,
@@ -24,12 +23,13 @@ from services.snapshotter.commands import (
     WindowView,
 )
 from services.snapshotter.handlers.deps import Deps
+from services.snapshotter.handlers.standings import benchmark_view
 from services.snapshotter.samples import unpack
 from services.snapshotter.sources import steps
 from shared import policies
 from shared.access import Call
 from shared.answers import Answer
-from shared.contracts import ComparedSLI, SnapshotKind
+from shared.contracts import AlsoDeployed, ComparedSLI, SnapshotKind
 from shared.db import Tx
 from shared.errors import Invalid, NotFound
 from shared.jsons import dumps
@@ -44,7 +44,9 @@ async def read_snapshot(deps: Deps, call: Call, snapshot_id: str) -> Answer:
     async with deps.db.read(call) as tx:
         found = await _visible_snapshot(tx, snapshot_id)
         kept = await store.series_of(tx, found.id, samples=False)
-    return Answer(200, dumps(snapshot_view(found, kept)))
+        made = (await store.provenances_of(tx, [found.id])).get(found.id)
+        became = await store.published_as(tx, found.id) if found.kind == "draft" else None
+    return Answer(200, dumps(snapshot_view(found, kept, made, became)))
 
 
 async def read_samples(deps: Deps, call: Call, snapshot_id: str, slis: Sequence[str]) -> Answer:
@@ -130,8 +132,13 @@ def _summed(of: domain.Snapshot) -> dict[str, Any]:
     }
 
 
-def snapshot_view(of: domain.Snapshot, kept: Sequence[store.KeptSeries]) -> SnapshotView:
-    """The answer that describes a snapshot."""
+def snapshot_view(
+    of: domain.Snapshot,
+    kept: Sequence[store.KeptSeries],
+    made: domain.Provenance | None = None,
+    became: str | None = None,
+) -> SnapshotView:
+    """The answer that describes a snapshot; `made` of a draft or benchmark, `became` of a draft that was published."""
     count = _count(of)
     readings = tuple(
         ReadingView(
@@ -153,7 +160,20 @@ def snapshot_view(of: domain.Snapshot, kept: Sequence[store.KeptSeries]) -> Snap
         for one in kept
     )
     path = f"/snapshotter/v1/snapshots/{of.id}"
-    return SnapshotView(**_summed(of), readings=readings, links={"self": path, "series": f"{path}/series?sli={{sli}}"})
+    provenance = made and ProvenanceView(
+        origin=made.origin,
+        draft=made.draft_id,
+        published_as=became,
+        corrects=made.corrects,
+        health=made.health,
+        despite=dict(made.despite),
+    )
+    return SnapshotView(
+        **_summed(of),
+        readings=readings,
+        provenance=provenance,
+        links={"self": path, "series": f"{path}/series?sli={{sli}}"},
+    )
 
 
 def _samples(of: domain.Snapshot, kept: Sequence[store.KeptSeries]) -> bytes:
@@ -216,7 +236,9 @@ async def _observation(tx: Tx, cr: domain.ChangeRequest) -> ObservationView:
         product=cr.product_id,
         is_withdrawn=cr.is_withdrawn,
         as_of=tx.now,
-        benchmark=await _benchmark(tx, cr, last.deployed_at if last else None, last.policy_version if last else None),
+        benchmark=await benchmark_view(
+            tx, cr, last.deployed_at if last else None, last.policy_version if last else None
+        ),
         deployments=tuple(
             [
                 DeploymentView(
@@ -224,45 +246,15 @@ async def _observation(tx: Tx, cr: domain.ChangeRequest) -> ObservationView:
                     revision=each.revision,
                     deployed_at=each.deployed_at,
                     rolled_back_at=each.rolled_back_at,
-                    benchmark=await _benchmark(tx, cr, each.deployed_at or each.rolled_back_at, each.policy_version),
+                    benchmark=await benchmark_view(
+                        tx, cr, each.deployed_at or each.rolled_back_at, each.policy_version
+                    ),
                     observations=tuple(view for look, view in shown.items() if look.deployment == each.number),
                 )
                 for each in deployments
             ]
         ),
         current=shown[standing[-1]] if standing else None,
-    )
-
-
-async def _benchmark(
-    tx: Tx, cr: domain.ChangeRequest, deployed_at: datetime | None, policy_version: str | None
-) -> BenchmarkView:
-    if policy_version is not None:
-        policy = await policies.of(tx, cr.product_id, policy_version)
-    else:
-        latest = await policies.latest(tx, cr.product_id)
-        if latest is None:
-            sentence = f"no policy of {cr.product_id} is known here"
-            return BenchmarkView(
-                state="missing", sentence=sentence, snapshot=None, published_at=None, published_by=None
-            )
-        policy = latest[1]
-    found = domain.standing(
-        await store.benchmarks_for(tx, cr, deployed_at),
-        cr,
-        deployed_at=deployed_at,
-        now=tx.now,
-        max_age_h=policy.benchmark.max_age_h,
-    )
-    counts = found.counts
-    return BenchmarkView(
-        state=found.state,
-        sentence=found.sentence,
-        snapshot=counts.id if counts else None,
-        published_at=counts.taken_at if counts else None,
-        published_by=counts.taken_by if counts else None,
-        missing=counts.missing if counts else (),
-        late=tuple(each.id for each in found.late),
     )
 
 

@@ -81,7 +81,7 @@ async def insert_snapshot(tx: Tx, taken: Snapshot, kept: Sequence[KeptSeries]) -
 
 async def snapshot(tx: Tx, snapshot_id: str) -> Snapshot | None:
     row = await tx.one(select(snapshots).where(snapshots.c.id == snapshot_id))
-    return None if row is None else _snapshot(row)
+    return None if row is None else snapshot_of(row)
 
 
 async def known_content(tx: Tx, product_id: str, kind: str, content_hash: str) -> str | None:
@@ -92,8 +92,13 @@ async def known_content(tx: Tx, product_id: str, kind: str, content_hash: str) -
     return found
 
 
-async def benchmarks_for(tx: Tx, cr: ChangeRequest, deployed_at: datetime | None) -> list[Snapshot]:
-    """Benchmarks of the CR, and those for all its product: the newest 50 of each from before the deploy, 10 from after."""
+async def benchmarks_for(
+    tx: Tx, cr: ChangeRequest, deployed_at: datetime | None, pinned: Iterable[str] = ()
+) -> list[Snapshot]:
+    """Benchmarks of the CR, and those for all its product: the newest 50 of each from before the deploy, 10 from after.
+
+    And those in `pinned`, whosever and however old they are.
+    """
     c = snapshots.c
     rows: list[Row[Any]] = []
     for subject in (c.cr_id == cr.id, and_(c.cr_id.is_(None), c.product_id == cr.product_id)):
@@ -103,7 +108,10 @@ async def benchmarks_for(tx: Tx, cr: ChangeRequest, deployed_at: datetime | None
         else:
             rows += await tx.all(found.where(c.taken_at < deployed_at).order_by(c.number.desc()).limit(50))
             rows += await tx.all(found.where(c.taken_at >= deployed_at).order_by(c.number).limit(10))
-    return [_snapshot(row) for row in rows]
+    there = {row.id for row in rows}
+    if others := [each for each in set(pinned) if each not in there]:
+        rows += await tx.all(select(snapshots).where(c.kind == "benchmark", c.id.in_(others)))
+    return [snapshot_of(row) for row in rows]
 
 
 async def listed(
@@ -131,7 +139,7 @@ async def listed(
         found = found.where(c.product_id.in_(sorted(visible)))
     if before is not None:
         found = found.where(c.number < before)
-    return [_snapshot(row) for row in await tx.all(found.order_by(c.number.desc()).limit(limit))]
+    return [snapshot_of(row) for row in await tx.all(found.order_by(c.number.desc()).limit(limit))]
 
 
 _SERIES = ["sli", "title", "unit", "source", "query", "missing", "warnings", "hash", "n", "min", "median", "p95", "max"]
@@ -149,7 +157,7 @@ async def series_of(tx: Tx, snapshot_id: str, slis: Iterable[str] | None = None,
     return [KeptSeries(**{**row._mapping, "warnings": tuple(row.warnings)}) for row in rows]
 
 
-def _snapshot(row: Row[Any]) -> Snapshot:
+def snapshot_of(row: Row[Any]) -> Snapshot:
     return Snapshot(
         id=row.id,
         kind=row.kind,

@@ -167,4 +167,31 @@ incidents = Table(
     Column("closed_at", Moment),
     Index("incidents_of_product", "product_id", "opened_at"),
 )
+#: How drafts and benchmarks came to be. Written once, with the snapshot, and as immutable.
+provenances = Table(
+    "provenances",
+    metadata,
+    Column("snapshot_id", Text, primary_key=True),
+    Column("origin", Text, nullable=False),
+    Column("draft_id", Text, unique=True),  # a draft is published once
+    Column("corrects", Text),
+    Column("health", JSONB),
+    Column("despite", JSONB, nullable=False),
+)
+pins = Table(
+    "pins",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("product_id", Text, nullable=False),
+    Column("snapshot_id", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("pinned_at", Moment, nullable=False),
+    Column("pinned_by", Text, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    Column("ended_by", Text),
+    Column("ended_because", Text),
+    Index("pins_of_product", "product_id", "number"),
+)
+pin_numbers = DbSequence("pin_numbers", metadata=metadata)
 agenda = metadata.tables["snapshotter.agenda"]

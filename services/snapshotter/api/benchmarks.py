@@ -1,0 +1,114 @@
+"""The doors of drafts and pins."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+
+from services.snapshotter import handlers
+from services.snapshotter.commands import (
+    DraftSnapshot,
+    EndPin,
+    PinBenchmark,
+    PinList,
+    PinView,
+    PublishDraft,
+    SnapshotView,
+)
+from shared.doors.caller import Caller, deps_of
+from shared.doors.problems import answered
+from shared.doors.strict import StrictRoute
+
+router = APIRouter(prefix="/snapshotter/v1", route_class=StrictRoute, tags=["benchmarks"])
+Deps = Annotated[handlers.Deps, Depends(deps_of)]
+_Snapshot = Annotated[str, Path(pattern=r"^SNAP-[0-9]{1,18}$")]
+_Pin = Annotated[str, Path(pattern=r"^PIN-[0-9]{1,18}$")]
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: {"description": "No valid key."},
+    403: {"description": "The caller may not do this; the refusal is on the record."},
+    404: {"description": "There is no such thing here."},
+    422: {"description": "Readable and wrong: `fields` says which and why."},
+}
+
+
+@router.post(
+    "/drafts",
+    status_code=201,
+    response_model=SnapshotView,
+    responses={
+        **_REFUSALS,
+        409: {"description": "No SLI can be read at all and waiting will not help; `fields` gives each reason."},
+        503: {"description": "No SLI can be read because a source is down; `fields` gives each reason. Try again."},
+    },
+    summary="Draft a benchmark now",
+    description=(
+        "Reads every SLI of the policy over the last 24 hours and keeps them as a draft with its health: gaps, flat"
+        " lines, a deviation of its own against the days before. A draft is no benchmark and satisfies nothing until"
+        " operations publishes it. One is drafted by itself when a review is requested and no good benchmark is there."
+    ),
+)
+async def draft_snapshot(call: Caller, deps: Deps, command: DraftSnapshot) -> Response:
+    return answered(await handlers.draft_snapshot(deps, call, command))
+
+
+@router.post(
+    "/drafts/{id}/publish",
+    status_code=201,
+    response_model=SnapshotView,
+    responses={
+        **_REFUSALS,
+        409: {
+            "description": "It is no draft, was published already, is too old, or something speaks against it that"
+            " `despite` does not answer: `fields` names each."
+        },
+    },
+    summary="Publish a draft as the benchmark",
+    description=(
+        "By operations, after looking at its health. The benchmark has a number of its own, the draft's window,"
+        " readings and hash, and names the draft. What speaks against it must be answered in `despite`, each with a"
+        " reason; that its window lies in a run that deviated is such a thing as well."
+    ),
+)
+async def publish_draft(call: Caller, deps: Deps, id: _Snapshot, command: PublishDraft) -> Response:
+    return answered(await handlers.publish_draft(deps, call, id, command))
+
+
+@router.post(
+    "/pins",
+    status_code=201,
+    response_model=PinView,
+    responses={**_REFUSALS, 409: {"description": "No benchmark of this product, or one of a run that deviated."}},
+    summary="Pin a benchmark for a product",
+    description=(
+        "Until it expires, or is ended, this benchmark is the one of every CR of the product that is deployed, whatever"
+        " is published meanwhile, and the policy's age limit does not touch it. When it has expired nothing takes its"
+        " place by itself: the gate and the review say `expired` until operations publishes or pins one, or ends it."
+        " A later pin takes the place of an earlier one. For a CR that was deployed before, a pin changes nothing."
+    ),
+)
+async def pin_benchmark(call: Caller, deps: Deps, command: PinBenchmark) -> Response:
+    return answered(await handlers.pin_benchmark(deps, call, command))
+
+
+@router.post(
+    "/pins/{id}/end",
+    response_model=PinView,
+    responses={**_REFUSALS, 409: {"description": "It holds no longer, or a later pin has taken its place."}},
+    summary="Take a pin off",
+    description="The latest published benchmark counts again. An expired pin need not be ended: publish or pin anew.",
+)
+async def end_pin(call: Caller, deps: Deps, id: _Pin, command: EndPin) -> Response:
+    return answered(await handlers.end_pin(deps, call, id, command))
+
+
+@router.get(
+    "/pins",
+    response_model=PinList,
+    responses={401: _REFUSALS[401], 404: _REFUSALS[404], 422: _REFUSALS[422]},
+    summary="The pins of a product",
+    description="Newest first, ended and expired ones included. The first one is the one that decides.",
+)
+async def list_pins(call: Caller, deps: Deps, product: Annotated[str, Query(min_length=1, max_length=64)]) -> Response:
+    return answered(await handlers.list_pins(deps, call, product))

@@ -1,0 +1,218 @@
+"""Drafts, publishing them, corrections, pins: on a real database and through the snapshotter's own doors."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+
+from shared.contracts import (
+    BenchmarkDrafted,
+    BenchmarkExpired,
+    BenchmarkPinned,
+    BenchmarkPublished,
+    DeviationDetected,
+    ReviewRequested,
+)
+from tests.observing import House, snapshotter
+from tests.servers.postgres import Databases
+
+DAY = timedelta(hours=24)
+
+
+@pytest.fixture
+async def house(postgres: Databases) -> AsyncIterator[House]:
+    async with snapshotter(postgres) as made:
+        await made.policy()
+        await made.registered()
+        yield made
+
+
+async def post(house: House, path: str, who: str = "olga", once: str | None = None, **body: Any) -> httpx2.Response:
+    return await house.client.post(f"/snapshotter/v1{path}", json=body, headers=house.headers(who, once))
+
+
+async def in_review(house: House, cr_id: str = "CR-1") -> None:
+    await house.hear(ReviewRequested(cr_id=cr_id, product_id="epl", digest="ab", at=await house.now()))
+
+
+async def test_a_review_finds_a_draft_and_operations_makes_it_the_benchmark(house: House) -> None:
+    await in_review(house)
+    assert await house.worker.drain() == 1
+    (drafted,) = await house.said(BenchmarkDrafted)
+    assert (drafted.subject, drafted.drafted_by, drafted.health.state) == ("CR-1", "daymark|snapshotter", "good")
+    view = (await house.observation())["benchmark"]
+    assert (view["state"], view["snapshot"], view["draft"]) == ("missing", None, drafted.snapshot_id)  # it is none
+    draft = (await house.get(f"/snapshots/{drafted.snapshot_id}")).json()
+    assert draft["kind"] == "draft" and draft["provenance"]["health"]["history_days"] == 2
+    assert [s["id"] for s in (await house.get("/snapshots?kind=draft")).json()["items"]] == [draft["id"]]
+
+    await in_review(house)  # the evidence changed: the draft still serves
+    await house.worker.drain()
+    assert len(await house.said(BenchmarkDrafted)) == 1
+
+    before = await house.tables()
+    path, reason = f"/drafts/{draft['id']}/publish", "an ordinary day"
+    for who in ("ada", "erin", "stranger"):  # erin is of operations, and wrote this change
+        assert (await post(house, path, who, reason=reason)).status_code == 403, who
+    assert (await post(house, "/drafts/SNAP-99/publish", reason=reason)).status_code == 404
+    assert await house.tables() == before
+
+    answer = await post(house, path, once="k1", reason=reason)
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert made["kind"] == "benchmark" and made["content_hash"] == draft["content_hash"]
+    assert made["provenance"]["draft"] == draft["id"] and made["taken_by"] == "local|olga"
+    assert made["readings"] == draft["readings"] and made["window"] == draft["window"]
+    (published,) = await house.said(BenchmarkPublished)
+    assert published.draft_id == draft["id"] and published.health == drafted.health
+    one, other = [
+        (await house.get(f"/snapshots/{each}/series?sli=errors")).json() for each in (draft["id"], made["id"])
+    ]
+    assert one["series"] == other["series"]
+    assert (await post(house, path, once="k1", reason=reason)).content == answer.content
+    again = await post(house, path, reason=reason)
+    assert again.status_code == 409 and made["id"] in again.json()["detail"]
+    assert (await post(house, f"/drafts/{made['id']}/publish", reason=reason)).status_code == 409  # no draft
+    view = (await house.observation())["benchmark"]
+    assert (view["state"], view["snapshot"], view["draft"]) == ("good", made["id"], None)
+    assert (await house.get(f"/snapshots/{draft['id']}")).json()["provenance"]["published_as"] == made["id"]
+    await house.go_on(hours=2)
+    await in_review(house)  # there is a good one: nobody needs another draft
+    await house.worker.drain()
+    assert len(await house.said(BenchmarkDrafted)) == 1
+
+
+async def test_a_draft_waits_for_a_source_that_is_down_and_then_says_what_it_could_not_read(house: House) -> None:
+    house.prometheus.down = True
+    await in_review(house)
+    await house.worker.drain()
+    assert await house.said() == [] and len(await house.rows("SELECT * FROM agenda")) == 1
+    await house.go_on(minutes=61)
+    await house.worker.drain()
+    (drafted,) = await house.said(BenchmarkDrafted)
+    assert [m.sli for m in drafted.missing] == ["latency", "errors", "heap"] and drafted.health.state == "unjudged"
+    assert await house.rows("SELECT * FROM agenda") == []
+
+
+async def test_what_speaks_against_a_window_must_be_answered_before_it_is_published(house: House) -> None:
+    gaps = (await house.now()).timestamp()
+    house.prometheus.level["latency"] = lambda t: np.where((t > gaps - 8 * 3600) & (t < gaps - 4 * 3600), np.nan, 1.0)
+    before = await house.tables()
+    refused = await house.publish()
+    assert refused.status_code == 409 and "has no number in 17% of the steps" in refused.json()["detail"]
+    assert [f["path"] for f in refused.json()["fields"]] == ["body.despite.gaps"]
+    assert (await house.publish(change_request="CR-1", reason="a day", despite={"luck": "abc"})).status_code == 422
+    assert await house.tables() == before
+    draft = (await post(house, "/drafts", "erin", change_request="CR-1", reason="to look at")).json()
+    assert draft["provenance"]["health"]["state"] == "doubtful"
+    path = f"/drafts/{draft['id']}/publish"
+    assert (await post(house, path, reason="a day")).status_code == 409
+    despite = {"gaps": "Only the exporter was down."}
+    made = await post(house, path, reason="a day", despite={**despite, "flat": "not found, so not kept"})
+    assert made.status_code == 201 and made.json()["provenance"]["despite"] == despite
+    assert (await house.observation())["benchmark"]["despite"] == despite
+    evidence = await house.rows("SELECT detail FROM audit WHERE action = 'publish_snapshot' AND NOT refused")
+    assert "exporter was down" in str(evidence[-1]["detail"])
+
+
+async def test_a_draft_older_than_the_age_limit_is_drafted_again(house: House) -> None:
+    draft = (await post(house, "/drafts", product="epl", reason="to look at")).json()
+    await house.go_on(hours=49)
+    late = await post(house, f"/drafts/{draft['id']}/publish", reason="a day")
+    assert late.status_code == 409 and "Draft it again" in late.json()["detail"]
+
+
+async def test_a_correction_names_the_one_whose_place_it_takes(house: House) -> None:
+    first = (await house.publish()).json()["id"]
+    for other, status in (("SNAP-99", 422), ("SNAP-1x", 422)):
+        assert (await house.publish(change_request="CR-1", reason="anew", corrects=other)).status_code == status
+    other = (await house.publish(product="epl", reason="for all")).json()["id"]
+    wrong = await house.publish(change_request="CR-1", reason="anew", corrects=other)
+    assert wrong.status_code == 422 and wrong.json()["fields"][0]["path"] == "body.corrects"
+    made = await house.publish(change_request="CR-1", reason="the first had the wrong day", corrects=first)
+    assert made.json()["provenance"]["corrects"] == first
+    assert (await house.said(BenchmarkPublished))[-1].corrects == first
+    assert (await house.get(f"/snapshots/{first}")).status_code == 200  # it stays readable
+    view = (await house.observation())["benchmark"]
+    assert (view["snapshot"], view["corrects"]) == (made.json()["id"], first)
+
+
+async def test_a_pin_holds_expires_visibly_and_is_never_silently_replaced(house: House) -> None:
+    pinned = (await house.publish(product="epl", reason="before the load test")).json()["id"]
+    now = await house.now()
+    wanted = {"product": "epl", "snapshot": pinned, "reason": "load test", "expires_at": (now + 3 * DAY).isoformat()}
+    before = await house.tables()
+    for who in ("ada", "stranger"):
+        assert (await post(house, "/pins", who, **wanted)).status_code == 403
+    assert (await post(house, "/pins", **{**wanted, "snapshot": "SNAP-99"})).status_code == 404
+    assert (await post(house, "/pins", **{**wanted, "expires_at": (now + 31 * DAY).isoformat()})).status_code == 422
+    assert (await post(house, "/pins", **{**wanted, "expires_at": "2030-01-01T00:00:00"})).status_code == 422
+    assert await house.tables() == before
+    answer = await post(house, "/pins", **wanted)
+    assert answer.status_code == 201 and answer.json()["state"] == "holds", answer.text
+    first = answer.json()["id"]
+    (said,) = await house.said(BenchmarkPinned)
+    assert said.product_id == "epl" and said.snapshot_id == pinned and said.expires_at == now + 3 * DAY
+    await house.go_on(hours=60)
+    newer = (await house.publish()).json()["id"]  # for the CR itself, and still the pin holds
+    view = (await house.observation())["benchmark"]
+    assert (view["state"], view["snapshot"], view["pin"]["id"]) == ("good", pinned, first)
+
+    await house.go_to(now + 3 * DAY)
+    await house.worker.drain()
+    (expired,) = await house.said(BenchmarkExpired)
+    assert expired.because == "expired" and expired.at == now + 3 * DAY
+    view = (await house.observation())["benchmark"]
+    assert (view["state"], view["snapshot"], view["pin"]["state"]) == ("expired", pinned, "expired")
+    assert (await post(house, f"/pins/{first}/end", reason="over")).status_code == 409
+    latest = (await house.publish()).json()["id"]
+    assert (await house.observation())["benchmark"]["snapshot"] == latest != newer
+
+    again = {**wanted, "expires_at": (await house.now() + DAY).isoformat()}
+    second = (await post(house, "/pins", **again)).json()["id"]
+    assert (await post(house, f"/pins/{first}/end", reason="over")).status_code == 409
+    assert (await post(house, f"/pins/{second}/end", "ada", reason="over")).status_code == 403
+    ended = await post(house, f"/pins/{second}/end", reason="the load test is over")
+    assert ended.status_code == 200 and ended.json()["ended_by"] == "local|olga"
+    assert (await house.observation())["benchmark"]["snapshot"] == latest
+    assert await house.rows("SELECT * FROM agenda") == []
+    listed = (await house.get("/pins?product=epl", "ada")).json()["items"]
+    assert [(pin["id"], pin["state"]) for pin in listed] == [(second, "ended"), (first, "expired")]
+    assert (await house.get("/pins?product=epl", "stranger")).status_code == 404
+
+
+async def test_what_deviated_never_becomes_a_benchmark_or_a_pin_without_a_reason(house: House) -> None:
+    assert (await house.publish()).status_code == 201
+    at = await house.deployed()
+    house.prometheus.level["errors"] = lambda t: np.where(t >= at.timestamp(), 2.0, 1.0)
+    await house.go_to(at + timedelta(hours=6))
+    during = await house.publish(product="epl", reason="while it is observed", despite={"moved": "we know"})
+    assert during.status_code == 201, during.text
+    await house.go_to(at + DAY)
+    await house.worker.drain()
+    assert len(await house.said(DeviationDetected)) == 1
+    refused = await house.publish(product="epl", reason="a day", despite={"moved": "we know"})
+    assert refused.status_code == 409 and "CR-1 (deployment 1), and that deviated" in refused.json()["detail"]
+    pin = {
+        "product": "epl",
+        "snapshot": during.json()["id"],
+        "reason": "a week",
+        "expires_at": (at + 3 * DAY).isoformat(),
+    }
+    assert (await post(house, "/pins", **pin)).status_code == 409
+    despite = {"deviated": "INV-1 decided to keep it", "moved": "we know"}
+    made = await house.publish(product="epl", reason="a day", despite=despite)
+    assert made.status_code == 201 and made.json()["provenance"]["despite"] == despite
+    # Rolled back two hours later: production stood on it until then, so that time is no measure either.
+    await house.go_to(at + DAY + timedelta(hours=2))
+    await house.rolled_back()
+    house.prometheus.level.clear()
+    await house.go_to(at + DAY + timedelta(hours=25))
+    assert (await house.publish(product="epl", reason="a day")).status_code == 409
+    await house.go_to(at + DAY + timedelta(hours=27))
+    assert (await house.publish(product="epl", reason="a day")).status_code == 201

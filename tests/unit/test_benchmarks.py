@@ -1,0 +1,312 @@
+"""Which benchmark counts: pins, their end, what speaks against one. And that reviewer and snapshotter say the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.reviewer.domain import benchmark as reviewed
+from services.reviewer.domain.known import Facts, Known
+from services.snapshotter import domain
+from services.snapshotter.domain import ChangeRequest, Deployment, Observation, Pin, Provenance, Snapshot, Window
+from services.snapshotter.handlers.capture import Captured
+from services.snapshotter.handlers.health import health
+from services.snapshotter.sources import Missing, Reading, Series
+from shared.contracts import SLI, BenchmarkExpired, BenchmarkPublished, Policy
+from shared.contracts.policy import BenchmarkRules, ObservationRules
+from shared.errors import Conflict, Invalid
+
+T = datetime(2026, 11, 18, 9, tzinfo=UTC)  # a Wednesday
+DAY = timedelta(hours=24)
+CR = ChangeRequest("CR-1", "epl", revision=1, authors=frozenset({"local|erin"}), deployers=frozenset({"local|bot"}))
+POLICY = Policy(
+    id="epl",
+    name="EPL",
+    enforcement="enforce",
+    slis=(
+        SLI(id="latency", title="Latency", source="main", query="latency", unit="ms"),
+        SLI(id="errors", title="Errors", source="main", query="errors", unit="1/s"),
+        SLI(id="heap", title="Heap", source="main", query="heap", shadow=True),
+    ),
+    observation=ObservationRules(step_s=300),
+)
+
+
+def benchmark(
+    n: int, at: datetime, by: str = "local|olga", cr_id: str | None = "CR-1", kind: Any = "benchmark"
+) -> Snapshot:
+    window = Window(at - DAY, at, 300)
+    return Snapshot(f"SNAP-{n}", kind, "epl", cr_id, None, None, window, at, by, "why", "v1", f"hash-{n}", 3)
+
+
+def pinned(n: int, snapshot: str, at: datetime, until: datetime, by: str = "local|olga", **more: Any) -> Pin:
+    return Pin(n, "epl", snapshot, "a load test this week", at, by, until, **more)
+
+
+def stands(
+    *benchmarks: Snapshot, deployed_at: datetime | None = None, now: datetime, pins: tuple[Pin, ...] = ()
+) -> Any:
+    return domain.standing(benchmarks, CR, deployed_at=deployed_at, now=now, max_age_h=48, pins=pins)
+
+
+# -- pins -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pinned_benchmark_holds_whatever_is_published_meanwhile_and_however_old_it_is() -> None:
+    old, new = benchmark(1, T, cr_id=None), benchmark(2, T + 3 * DAY)
+    pin = pinned(1, "SNAP-1", T + DAY, T + 9 * DAY)
+    found = stands(old, new, now=T + 8 * DAY, pins=(pin,))
+    assert (found.state, found.counts, found.pin) == (
+        "good",
+        old,
+        pin,
+    ) and "pinned by local|olga until" in found.sentence
+
+
+def test_when_a_pin_expires_nothing_takes_its_place_but_what_is_published_after_that() -> None:
+    old, meanwhile = benchmark(1, T, cr_id=None), benchmark(2, T + 3 * DAY)
+    pin = pinned(1, "SNAP-1", T + DAY, T + 4 * DAY)
+    found = stands(old, meanwhile, now=T + 4 * DAY + timedelta(hours=1), pins=(pin,))
+    assert (found.state, found.counts) == ("expired", old) and "none was published since" in found.sentence
+    anew = benchmark(3, T + 4 * DAY + timedelta(hours=2))
+    assert stands(old, meanwhile, anew, now=T + 5 * DAY, pins=(pin,)).counts == anew
+
+
+def test_an_ended_pin_leaves_the_latest_and_one_set_after_the_deploy_changes_nothing() -> None:
+    old, new = benchmark(1, T, cr_id=None), benchmark(2, T + DAY)
+    ended = pinned(1, "SNAP-1", T + DAY, T + 9 * DAY, ended_at=T + 2 * DAY, ended_by="local|omar")
+    assert stands(old, new, now=T + 2 * DAY + timedelta(hours=1), pins=(ended,)).counts == new
+    assert stands(old, new, now=T + 2 * DAY - timedelta(hours=1), pins=(ended,)).counts == old
+    late = pinned(2, "SNAP-1", T + 2 * DAY, T + 9 * DAY)
+    assert stands(old, new, deployed_at=T + 2 * DAY, now=T + 5 * DAY, pins=(late,)).counts == new
+
+
+def test_a_pin_by_who_made_the_change_is_left_aside_for_it() -> None:
+    old, new = benchmark(1, T, cr_id=None), benchmark(2, T + DAY)
+    found = stands(old, new, now=T + DAY * 1.5, pins=(pinned(1, "SNAP-1", T + DAY, T + 9 * DAY, by="local|erin"),))
+    assert found.counts == new and "PIN-1 does not hold for it" in found.sentence
+
+
+def test_an_expired_benchmark_can_show_that_something_moved_but_not_that_nothing_did() -> None:
+    against = domain.Standing(benchmark(1, T), "expired", "SNAP-1 was pinned until yesterday")
+    assert domain.verdict("after", "steady", [], against).outcome == "inconclusive"
+    assert domain.verdict("after", "moved", [], against).outcome == "moved"
+
+
+@pytest.mark.parametrize(
+    ("until", "kind", "product", "error"),
+    [
+        (timedelta(0), "benchmark", "epl", Invalid),
+        (-DAY, "benchmark", "epl", Invalid),
+        (31 * DAY, "benchmark", "epl", Invalid),
+        (DAY, "draft", "epl", Conflict),
+        (DAY, "after", "epl", Conflict),
+        (DAY, "benchmark", "scp", Conflict),
+    ],
+)
+def test_a_pin_is_refused_for_a_date_too_far_or_past_and_for_what_is_no_benchmark(
+    until: timedelta, kind: str, product: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        domain.pin(
+            1,
+            benchmark(1, T, kind=kind),
+            product,
+            who="local|olga",
+            reason="x",
+            expires_at=T + until,
+            max_days=30,
+            now=T,
+        )
+
+
+# -- both say the same ------------------------------------------------------------------------------------------------
+
+_PEOPLE = ("local|olga", "local|omar", "local|erin", "local|bot")
+_HOUR = st.integers(0, 400)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    published=st.lists(st.tuples(_HOUR, st.sampled_from(_PEOPLE), st.booleans()), max_size=5),
+    pins=st.lists(
+        st.tuples(_HOUR, st.integers(0, 4), st.integers(1, 200), st.sampled_from(_PEOPLE), _HOUR), max_size=3
+    ),
+    deployed=st.one_of(st.none(), _HOUR),
+)
+def test_the_reviewer_and_the_snapshotter_say_the_same_of_any_history(
+    published: list[tuple[int, str, bool]], pins: list[tuple[int, int, int, str, int]], deployed: int | None
+) -> None:
+    """Each hour of the history has a minute of its own, so that nothing happens at once."""
+    kept = [
+        benchmark(n, T + timedelta(hours=h, minutes=n), by, "CR-1" if of_cr else None)
+        for n, (h, by, of_cr) in enumerate(published, 1)
+    ]
+    set_: list[Pin] = []
+    facts: list[Known[Any]] = []
+
+    def say(data: Any, at: datetime) -> None:
+        facts.append(Known(f"e{len(facts)}", data.type, "x|1", len(facts), at, "x", data))
+
+    for b in kept:
+        say(domain.published(b, Provenance(b.id, "pulled"))[1], b.taken_at)
+    for n, (hour, which, length, by, ends) in enumerate(sorted(pins), 1):
+        at = T + timedelta(hours=hour, minutes=20 + n)
+        if which >= len(kept) or kept[which].taken_at > at:
+            continue
+        made, fact = domain.pin(
+            n,
+            kept[which],
+            "epl",
+            who=by,
+            reason="x",
+            expires_at=at + timedelta(hours=length, minutes=7),
+            max_days=30,
+            now=at,
+        )
+        say(fact, at)
+        end_at = T + timedelta(hours=ends, minutes=40 + n)
+        if made.holds_at(end_at):
+            made, fact = domain.end(made, who="local|omar", reason="over", now=end_at)
+            say(fact, end_at)
+        set_.append(made)
+    now = T + timedelta(hours=401)
+    deployed_at = None if deployed is None else T + timedelta(hours=deployed, minutes=59)
+    ours = stands(*kept, deployed_at=deployed_at, now=now, pins=tuple(set_))
+    everything, moment = Facts(facts), deployed_at or now
+    theirs = reviewed.benchmark(
+        everything.said_by(moment), everything, {"local|erin": "authored", "local|bot": "deployed"}, "CR-1", "epl",
+        POLICY, moment,
+    )  # fmt: skip
+    states = {"counts": "good"}
+    assert states.get(theirs.state, theirs.state) == ours.state
+    if ours.counts is not None:
+        assert theirs.snapshot_id == ours.counts.id
+    assert (theirs.pin.pin_id if theirs.pin else None) == (ours.pin.id if ours.pin else None)
+
+
+# -- what speaks against one --------------------------------------------------------------------------------------------
+
+
+def look(**more: Any) -> Observation:
+    times: dict[str, Any] = {"starts_at": T, "ends_at": T + DAY, "due_at": T + DAY, "armed_at": T}
+    known: dict[str, Any] = {"kind": "after", "state": "closed", "outcome": "moved", "deviation_id": "DEV-CR-2-1-1"}
+    return Observation("CR-2", "epl", 1, 1, policy_version="v1", **{**times, **known, **more})
+
+
+def test_a_run_that_deviated_lasts_from_its_deploy_to_its_rollback() -> None:
+    of = Deployment("CR-2", 1, 1, T)
+    back = replace(of, rolled_back_at=T + timedelta(hours=30))
+    early = replace(of, rolled_back_at=T + timedelta(hours=2))
+    cut = look(state="superseded", outcome=None, superseded_because="rolled back at 2026-11-18 11:00:00Z")
+    run = domain.deviated_run(look(), of)
+    assert run is not None and (run.starts_at, run.ends_at) == (T, T + DAY)
+    assert domain.deviated_run(look(), back).ends_at == T + timedelta(hours=30)  # type: ignore[union-attr]
+    assert domain.deviated_run(cut, early).ends_at == T + timedelta(hours=2)  # type: ignore[union-attr]
+    assert domain.deviated_run(look(state="superseded", superseded_because="the deploy time was corrected"), of) is None
+    assert domain.deviated_run(look(outcome="steady", deviation_id=None), of) is None
+
+
+def test_a_window_in_a_run_that_deviated_is_refused_unless_that_is_answered() -> None:
+    run = domain.deviated_run(look(), Deployment("CR-2", 1, 1, T))
+    assert run is not None
+    good = health(POLICY, captured(), captured(days=3))
+    touching, inside = Window(T - DAY, T, 300), Window(T - timedelta(hours=1), T + timedelta(hours=23), 300)
+    assert domain.objections(good, touching, [run]) == {}
+    found = domain.objections(good, inside, [run])
+    assert set(found) == {"deviated"} and "CR-2" in found["deviated"]
+    with pytest.raises(Conflict, match="deviated") as refused:
+        domain.refuse_doubtful(found, {"gaps": "not the point"})
+    assert [field["path"] for field in refused.value.fields] == ["body.despite.deviated"]
+    assert domain.refuse_doubtful(found, {"deviated": "kept by decision", "gaps": "x"}) == {
+        "deviated": "kept by decision"
+    }
+
+
+# -- health -----------------------------------------------------------------------------------------------------------
+
+
+def captured(days: int = 0, policy: Policy = POLICY, **readings: Any) -> Captured:
+    """A day of every SLI from T on, or the `days` before it; a reading may be a function of its values."""
+    start = T - days * DAY
+    length = (days or 1) * 288
+    at = start.timestamp() + 300 * np.arange(length)
+    found: list[Reading] = []
+    for n, sli in enumerate(policy.slis):
+        rng = np.random.default_rng([n, days])
+        values = 100 * (1 + 0.2 * np.sin(2 * np.pi * at / 86400)) * (1 + 0.02 * rng.standard_normal(length))
+        change = readings.get(sli.id, lambda v: v)
+        found.append(change if isinstance(change, Missing) else Series(change(values)))
+    return Captured(Window(start, start + (days or 1) * DAY, 300), policy.slis, tuple(found))
+
+
+def codes(found: Any) -> set[tuple[str, str]]:
+    return {(each.sli, each.code) for each in found.findings}
+
+
+def put(values: np.ndarray, start: int, stop: int, value: float) -> np.ndarray:
+    return np.concatenate([values[:start], np.full(stop - start, value), values[stop:]])
+
+
+def test_an_ordinary_day_among_ordinary_days_is_healthy() -> None:
+    found = health(POLICY, captured(), captured(days=5))
+    assert (found.state, found.history_days, found.findings) == ("good", 5, ())
+    assert "like the 5 days before it" in found.sentence
+
+
+def test_gaps_flat_lines_and_a_day_unlike_the_others_are_found_and_named() -> None:
+    day = captured(
+        latency=lambda v: put(v, 0, 40, np.nan), errors=lambda v: v * 1.7, heap=lambda v: put(v, 100, 200, 100.0)
+    )
+    found = health(POLICY, day, captured(days=5))
+    assert codes(found) >= {("latency", "gaps"), ("errors", "moved"), ("heap", "flat")}
+    assert found.state == "doubtful" and "14%" in found.sentence
+    assert {each.sli for each in found.findings if not each.decides} == {"heap"}
+    assert set(domain.objections(found, day.window, [])) == {"gaps", "moved"}  # a shadow is shown, and decides nothing
+
+
+def test_a_better_day_is_no_measure_either() -> None:
+    assert codes(health(POLICY, captured(errors=lambda v: v * 0.4), captured(days=5))) == {("errors", "moved")}
+
+
+def test_a_line_that_always_stands_still_is_not_flat_and_zero_is_only_when_it_never_is() -> None:
+    still: Any = {"latency": lambda v: np.full_like(v, 3.0), "errors": np.zeros_like}
+    assert codes(health(POLICY, captured(**still), captured(days=5, **still))) == set()
+    flat = health(POLICY, captured(**still), captured(days=5))
+    assert {("latency", "flat"), ("errors", "flat")} <= codes(flat)
+
+
+def test_the_policy_says_how_many_gaps_and_how_flat() -> None:
+    def found(**rules: Any) -> set[tuple[str, str]]:
+        policy = POLICY.model_copy(update={"benchmark": BenchmarkRules(**rules)})
+        day = captured(latency=lambda v: put(v, 0, 40, np.nan), heap=lambda v: put(v, 100, 160, 100.0))
+        return {each for each in codes(health(policy, day, captured(days=3))) if each[1] != "moved"}
+
+    assert found() == {("latency", "gaps"), ("heap", "flat")}
+    assert found(max_gap_share=0.2) == {("heap", "flat")}
+    assert found(max_flat_h=6) == {("latency", "gaps")}
+
+
+def test_without_earlier_days_it_says_that_it_was_not_judged_against_them() -> None:
+    none = Captured(Window(T, T, 300), (), ())
+    found = health(POLICY, captured(errors=Missing("no series")), none)
+    assert (found.state, found.history_days) == ("unjudged", 0) and "the sources have none" in found.sentence
+    assert codes(found) == {("errors", "missing")} and domain.objections(found, Window(T, T + DAY, 300), []) == {}
+
+
+def test_what_a_pin_and_a_benchmark_say_is_kept_whole_on_the_wire() -> None:
+    made = Provenance(
+        "SNAP-1", "uploaded", "SNAP-9", "SNAP-3", health(POLICY, captured(), captured(days=2)), {"gaps": "x"}
+    )
+    said = domain.published(benchmark(1, T), made)[1]
+    assert isinstance(said, BenchmarkPublished)
+    again = BenchmarkPublished.model_validate_json(said.model_dump_json())
+    assert again == said and again.health is not None and again.despite == {"gaps": "x"} and again.corrects == "SNAP-3"
+    expired = domain.expire(pinned(1, "SNAP-1", T, T + DAY), who="daymark|snapshotter")
+    assert isinstance(expired, BenchmarkExpired) and expired.at == T + DAY and expired.because == "expired"
