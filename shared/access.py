@@ -10,7 +10,7 @@ import hashlib
 import secrets
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from shared.errors import Forbidden
@@ -59,7 +59,6 @@ class Call:
     route: str  #: `POST /intake/v1/change-requests`
     digest: bytes = b""  #: SHA-256 over path and body: the same key with another digest is refused
     once: str | None = None  #: the caller's Idempotency-Key
-    facts: Mapping[str, str] = field(default_factory=dict)  #: for the audit record: address, agent
 
 
 def judge(who: Principal, rights: Rights, action: str, product: str | None) -> None:

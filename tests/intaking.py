@@ -231,7 +231,7 @@ async def intake(postgres: Databases) -> AsyncIterator[House]:
     app.include_router(api.router)
     problems(app)
     limits(app, larger={api.UPLOADS: UPLOAD_BYTES})
-    app.state.deps = deps
+    app.state.deps, app.state.db = deps, deps.db
     try:
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url="http://daymark.test") as client:

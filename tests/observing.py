@@ -268,7 +268,7 @@ async def snapshotter(postgres: Databases) -> AsyncIterator[House]:
         app.include_router(router)
     problems(app)
     limits(app)
-    app.state.deps = deps
+    app.state.deps, app.state.db = deps, deps.db
     try:
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url="http://daymark.test") as client:

@@ -79,9 +79,9 @@ def from_http(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _loads(raw: bytes) -> Any:
     # The doors' reader is as strict as the database; imported late, because shared.doors speaks of HTTP.
-    from shared.doors.strict import strict_loads
+    from shared.doors.strict import words_loads
 
-    return strict_loads(raw)
+    return words_loads(raw)
 
 
 def _event(attributes: Mapping[str, Any], data: Any) -> Inbound:

@@ -9,23 +9,30 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Coroutine
+import unicodedata
+from collections.abc import Callable, Container, Coroutine
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import orjson
 from fastapi import Request, Response
-from fastapi.params import Form
+from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.exceptions import RequestValidationError
+from fastapi.params import Form, Query
 from fastapi.routing import APIRoute
 from starlette.types import Scope
 
-from shared.errors import Malformed, UnsupportedMedia
+from shared.access import Call
+from shared.doors.caller import call, credential
+from shared.errors import Invalid, Malformed, UnsupportedMedia
 
 DEPTH_LIMIT = 64  #: arrays and objects inside each other
 NODE_LIMIT = 100_000  #: values in one document
 DIGIT_LIMIT = 40  #: digits of one number
 INT_LIMIT = 2**63 - 1
 
+_FILLERS = "\u115f\u1160\u2800\u3164\uffa0"  #: letters and signs by their category, and blank all the same
 # A key is a string followed by a colon. Looked for inside strings too: that counts too many, never too few.
 _KEY = re.compile(rb'"[ \t\r\n]*:')
 _BLANK_COLONS = (b" :", b"\t:", b"\n:", b"\r:")
@@ -51,6 +58,38 @@ def strict_loads(raw: bytes) -> Any:
     ):
         _read_exactly(raw)
     return value
+
+
+def words_loads(raw: bytes) -> Any:
+    """`strict_loads` of what people and programs say to us. Raises Invalid for a text in which nothing can be seen.
+
+    A name, a reason, an item of nothing but zero width characters says nothing, and would pass for something.
+    """
+    value = strict_loads(raw)
+    if raw.isascii() and b"\\u" not in raw:
+        return value
+    waiting = [("body", value)]
+    while waiting:
+        path, each = waiting.pop()
+        if isinstance(each, str):
+            if each.strip() and not any(map(_is_visible, each)):
+                raise Invalid(
+                    "A text holds nothing that can be seen.", fields=[{"path": path, "message": "shows nothing"}]
+                )
+        elif isinstance(each, dict):
+            waiting.extend((f"{path}.{name}", below) for name, below in each.items())
+        elif isinstance(each, list):
+            waiting.extend((f"{path}.{n}", below) for n, below in enumerate(each))
+    return value
+
+
+def _is_visible(character: str) -> bool:
+    """Not a blank, a control, a format character (zero width ones are), a mark that only joins what stands before it."""
+    return (
+        unicodedata.category(character)[0] not in "ZC"
+        and unicodedata.category(character) not in ("Mn", "Me")
+        and (character not in _FILLERS)
+    )
 
 
 def _most_keys(raw: bytes) -> int:
@@ -141,15 +180,38 @@ def refuse_bad_target(scope: Scope) -> None:
             raise Malformed("The address is not UTF-8.") from None
 
 
-class StrictRoute(APIRoute):
-    """A route whose JSON body is read by `strict_loads` before any dependency: `APIRouter(route_class=StrictRoute)`.
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
-    415 for another content type (or a content encoding), 400 for an unreadable or missing body. Forms, and bodies
-    declared with a `media_type` of their own, are left to the route; both pass the same body limit.
+
+class StrictRoute(APIRoute):
+    """A route whose JSON body is read by `words_loads` before any dependency: `APIRouter(route_class=StrictRoute)`.
+
+    415 for another content type (or a content encoding), 400 for an unreadable or missing body, 422 for a query parameter
+    that the route does not declare. Forms, and bodies declared with a `media_type` of their own, are left to the route;
+    both pass the same body limit. Where a key is needed, a stranger gets 401 whatever else is wrong: who shows no key has
+    nothing of the body read, and who shows a bad one is not told what is wrong with it.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+    def get_route_handler(self) -> Handler:
+        handle = self._reading(super().get_route_handler())
+        declared = {each.alias for each in get_flat_params(self.dependant) if isinstance(each.field_info, Query)}
+        needs_key = _depends_on(self.dependant, call)
+
+        async def strictly(request: Request) -> Response:
+            if needs_key:
+                credential(request)
+            try:
+                _refuse_undeclared(request, declared)
+                return await handle(request)
+            except (Malformed, UnsupportedMedia, Invalid, RequestValidationError):
+                if needs_key:
+                    async with request.app.state.db.read(Call(credential(request), "")):
+                        pass
+                raise
+
+        return strictly
+
+    def _reading(self, handle: Handler) -> Handler:
         field = self.body_field
         info = field.field_info if field is not None else None
         declared = getattr(info, "media_type", "application/json")
@@ -157,22 +219,32 @@ class StrictRoute(APIRoute):
             return _encoded_plainly(handle)
         is_needed = info.is_required()
 
-        async def strictly(request: Request) -> Response:
+        async def reading(request: Request) -> Response:
             raw = await request.body()
             if raw:
                 _refuse_other_media(request)
                 # Where Request.json() keeps what it has read; FastAPI would turn an error raised there into a bare 400.
-                request._json = strict_loads(raw)
+                request._json = words_loads(raw)
             elif is_needed:
                 raise Malformed("This needs a JSON body.")
             return await handle(request)
 
-        return strictly
+        return reading
 
 
-def _encoded_plainly(
-    handle: Callable[[Request], Coroutine[Any, Any, Response]],
-) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+def _depends_on(dependant: Dependant, wanted: Callable[..., Any]) -> bool:
+    return any(each.call is wanted or _depends_on(each, wanted) for each in dependant.dependencies)
+
+
+def _refuse_undeclared(request: Request, declared: Container[str]) -> None:
+    """A misspelt filter must not become no filter."""
+    unknown = [name for name in request.query_params if name not in declared]
+    if unknown:
+        fields = [{"path": f"query.{name}", "message": "is not a parameter of this address"} for name in unknown]
+        raise Invalid(f"There is no query parameter {unknown[0][:60]!r} here.", fields=fields)
+
+
+def _encoded_plainly(handle: Handler) -> Handler:
     async def plainly(request: Request) -> Response:
         _refuse_encoded(request)
         return await handle(request)

@@ -127,7 +127,7 @@ async def opened(postgres: Databases) -> AsyncIterator[House]:
     app.include_router(api.router)
     problems(app)
     limits(app)
-    app.state.deps = hearer.deps
+    app.state.deps, app.state.db = hearer.deps, hearer.deps.db
     transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://daymark.test") as client:
         house = House(hearer, client, datetime.now(UTC) - timedelta(days=7))

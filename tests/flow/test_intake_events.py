@@ -143,6 +143,15 @@ async def test_the_same_id_with_other_content_is_refused_and_the_first_stays(hou
     assert (await send(house, envelope(registration(external_id="B"), source="https://other.test"))).status_code == 201
 
 
+async def test_nobody_takes_anothers_ids_by_using_its_source(house: House) -> None:
+    assert (await send(house, envelope(registration(external_id="TAKEN")), who="emil")).status_code == 201
+    assert (await send(house, envelope(registration(external_id="A")))).status_code == 201
+    assert (await send(house, envelope(registration(external_id="A")))).headers["idempotent-replay"] == "true"
+    assert await house.hear(await house.signed(registration(external_id="B"), TYPE, id="e2")) is None
+    assert (await send(house, envelope(registration(external_id="C"), id="e2"), who="emil")).status_code == 201
+    assert len(await house.said(CRRegistered)) == 4
+
+
 async def test_twins_of_one_event_at_once_are_one(house: House) -> None:
     answers = await asyncio.gather(*(send(house, envelope(registration(external_id="A"))) for _ in range(5)))
     assert {answer.status_code for answer in answers} == {201}

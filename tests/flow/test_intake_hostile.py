@@ -316,3 +316,29 @@ async def test_a_record_with_nul_in_a_header_is_a_dead_letter(house: House) -> N
     before = await house.tables()
     assert await house.hear(house.record(record.value, headers))
     assert await house.tables() == before
+
+
+# -- strangers --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [None, "dmk_nobodys"])
+@pytest.mark.parametrize(
+    ("method", "path", "how"),
+    [
+        ("POST", "/change-requests", {"content": b"{", "headers": {"Content-Type": "application/json"}}),
+        ("POST", "/change-requests", {"content": b"x", "headers": {"Content-Type": "text/plain"}}),
+        ("POST", "/change-requests", {"json": {}}),
+        ("POST", "/change-requests/CR-1/test-results?suite_kind=no", {"content": b"<x", "headers": {"Content-Type": "a/b"}}),
+        ("POST", "/events", {"content": b"{", "headers": {"Content-Type": "application/cloudevents+json"}}),
+        ("PUT", "/products/epl", {"json": []}),
+        ("GET", "/change-requests?stat=open", {}),
+        ("GET", "/change-requests?limit=0", {}),
+    ],
+)  # fmt: skip
+async def test_a_stranger_is_told_of_the_key_and_of_nothing_else(
+    house: House, key: str | None, method: str, path: str, how: dict[str, Any]
+) -> None:
+    headers = how.get("headers", {}) | ({"Authorization": f"Bearer {key}"} if key else {})
+    await refused(house, method, path, None, **how | {"headers": headers})
+    answer = await house.ask(None, method, path, **how | {"headers": headers})
+    assert (answer.status_code, answer.json()["type"]) == (401, "urn:daymark:problem:unauthenticated")

@@ -146,7 +146,7 @@ async def opened(url: str) -> AsyncIterator[House]:
     app.include_router(api.router)
     app.include_router(api.pages)
     problems(app)
-    app.state.deps = handlers.Deps(db)
+    app.state.deps, app.state.db = handlers.Deps(db), db
     client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://daymark")
     try:
         house = House(url, db, app, client)

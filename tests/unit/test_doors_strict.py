@@ -6,15 +6,15 @@ import json
 import time
 
 import pytest
-from fastapi import APIRouter, Body, FastAPI, Form
+from fastapi import APIRouter, Body, FastAPI, Form, Query
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from shared.doors.problems import problems
-from shared.doors.strict import StrictRoute, refuse_bad_target, strict_loads
-from shared.errors import Malformed
+from shared.doors.strict import StrictRoute, refuse_bad_target, strict_loads, words_loads
+from shared.errors import Invalid, Malformed
 
 HOSTILE = {
     "empty": b"",
@@ -182,7 +182,7 @@ def client() -> TestClient:
         return len(body)
 
     @router.get("/plain")
-    async def plain() -> str:
+    async def plain(state: str | None = None, limit: int = Query(50, alias="most")) -> str:
         return "plain"
 
     app.include_router(router, prefix="/v1")
@@ -229,3 +229,27 @@ def test_forms_other_media_and_absent_bodies_go_their_own_way(client: TestClient
     assert client.post("/v1/form", data={"name": "c"}).json() == "c"
     assert client.post("/v1/xml", content=b"<a/>", headers={"Content-Type": "application/xml"}).json() == 4
     assert client.get("/v1/plain").json() == "plain"
+
+
+def test_a_misspelt_filter_is_refused_by_name(client: TestClient) -> None:
+    assert client.get("/v1/plain?state=open&most=5").status_code == 200
+    for query in ("stat=open", "limit=5", "state=open&stat=open"):
+        answer = client.get(f"/v1/plain?{query}")
+        assert answer.status_code == 422 and answer.json()["fields"][0]["path"] in ("query.stat", "query.limit")
+    assert client.post("/v1/things?dry_run=1", json={"name": "a"}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "text", ["\u200b", "\u200d\ufeff", " \u2060 ", "\u3164", "\u2800\u2800", "\u202e", "\u0301", "\ufe0f", "\u00ad"]
+)
+@pytest.mark.parametrize("is_ascii", [False, True])
+def test_a_text_in_which_nothing_can_be_seen_is_refused_wherever_it_is(text: str, is_ascii: bool) -> None:
+    raw = json.dumps({"reason": "why", "items": [{"text": "one"}, {"text": text}]}, ensure_ascii=is_ascii).encode()
+    with pytest.raises(Invalid, match="nothing that can be seen") as refused:
+        words_loads(raw)
+    assert refused.value.fields[0]["path"] == "body.items.1.text"
+
+
+@pytest.mark.parametrize("text", ["", " ", "é", "e\u0301", "👩\u200d🚀", "می\u200cخواهم", "変更"])
+def test_words_in_any_script_are_taken(text: str) -> None:
+    assert words_loads(json.dumps({"a": text}, ensure_ascii=False).encode()) == {"a": text}

@@ -10,7 +10,7 @@ from shared.contracts.cloudevents import STRUCTURED, binary, from_http, structur
 from shared.contracts.inbound import INBOUND
 from shared.doors.caller import Caller
 from shared.doors.problems import answered
-from shared.doors.strict import strict_loads
+from shared.doors.strict import words_loads
 from shared.errors import UnsupportedMedia
 
 router = door("events")
@@ -37,7 +37,7 @@ _EVENT = {
     summary="Take a CloudEvent",
     description="CloudEvents 1.0: structured (`application/cloudevents+json`), or binary (`ce-` headers, the data as"
     f" `application/json`). Types: {', '.join(f'`{name}`' for name in INBOUND)}; their data is the body of the path of the"
-    " same name, and names the CR by `cr_id`, or by `source` and `external_id`. (source, id) is taken once: again the first"
+    " same name, and names the CR by `cr_id`, or by `source` and `external_id`. Your (source, id) is taken once: again the first"
     " answer, with other content 409. The same events are read, signed, from the Kafka topic `daymark.inbound`.",
     openapi_extra={
         "requestBody": {
@@ -50,7 +50,7 @@ async def receive_event(call: Caller, deps: Deps, request: Request) -> Response:
     raw = await request.body()
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media == STRUCTURED:
-        event = structured(strict_loads(raw))
+        event = structured(words_loads(raw))
     elif media == "application/json" or (media.startswith("application/") and media.endswith("+json")):
         if media.startswith("application/cloudevents"):
             raise UnsupportedMedia("Events are taken one at a time.")

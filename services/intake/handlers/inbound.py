@@ -1,4 +1,4 @@
-"""Events from other systems: the same commands as at the HTTP doors, once for each (source, id).
+"""Events from other systems: the same commands as at the HTTP doors, once for each (caller, source, id).
 
 By HTTP the caller is who holds the bearer key. By the topic `daymark.inbound` it is who signed (Ed25519): judged at first
 processing, in the consumer's transaction, by the same choke point.

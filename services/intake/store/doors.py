@@ -36,12 +36,13 @@ async def roles_of(tx: Tx, person: str, product_id: str) -> frozenset[str]:
 
 
 async def first_answer(tx: Tx, source: str, event_id: str, digest: bytes) -> Answer | None:
-    """Take (source, id) as heard; None the first time, the first answer when it says the same again.
+    """Take (source, id) as heard from this caller; None the first time, the first answer when it says the same again.
 
-    Waits for a twin under way. Raises Conflict when the same id says something else. On the first time the letters of
-    this transaction get ids that follow from (source, id), and its answer is kept with the row.
+    A source is what somebody calls themselves: another caller's events under the same one are other events. Waits for a
+    twin under way. Raises Conflict when the same id says something else. On the first time the letters of this transaction
+    get ids that follow from caller, source and id, and its answer is kept with the row.
     """
-    scope = f"bus:{tx.service}:{source}"
+    scope = f"event:{tx.actor}|{source}"
     fresh = await tx.raw.fetchval(
         "INSERT INTO inbox (scope, id, digest, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING true",
         scope,
