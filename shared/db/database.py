@@ -166,7 +166,10 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[tuple[AsyncConnection, asyncpg.Connection]]:
         """A pooled connection and the driver's own under it. An open transaction is rolled back, or the connection dropped."""
-        conn = await self.engine.connect()
+        try:
+            conn = await self.engine.connect()
+        except (exc.SQLAlchemyError, OSError) as error:  # no server, or no connection left: the same to all who ask
+            raise translated(error) from error
         try:
             raw: asyncpg.Connection = (await conn.get_raw_connection()).driver_connection
             while raw.is_closed():

@@ -319,7 +319,9 @@ class Tx:
                 f" SELECT e, l, t, k, v, h, {now()} FROM unnest({unnested}) WITH ORDINALITY AS u(e, l, t, k, v, h, n)"
                 " ORDER BY n RETURNING id, lane, created_at"
             )
-            parts.append(f"INSERT INTO unsent (id, lane, created_at) SELECT id, lane, created_at FROM p{len(parts) - 1}")
+            parts.append(
+                f"INSERT INTO unsent (id, lane, created_at) SELECT id, lane, created_at FROM p{len(parts) - 1}"
+            )
         if self._audits:
             rows = parameter(orjson.dumps(self._audits).decode(), "json")
             parts.append(

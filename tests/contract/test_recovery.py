@@ -14,8 +14,8 @@ from shared.agenda import Worker
 from shared.aside import TooManyFailures
 from shared.bus import TP, Batch, Bus, Letter, Record, TopicSpec, open_bus
 from shared.contracts import CRRolledBack
-from shared.db import Appointment, bootstrap
-from shared.errors import Busy, Forbidden
+from shared.db import Appointment, Database, bootstrap
+from shared.errors import Busy, Forbidden, Unavailable
 from shared.outbox import Relay
 from shared.service import _Running
 from tests.contract import plumbing
@@ -85,6 +85,21 @@ async def test_the_version_is_told_whatever_the_database_answers(bench: Bench, b
     assert (await running.version())["clock"] == "unknown"
     await bench.admin.execute("GRANT SELECT ON daymark.clock TO PUBLIC")
     assert (await running.version())["clock"] == "movable"
+
+
+async def test_when_no_connection_is_left_or_no_server_answers_everybody_is_told_to_come_again(bench: Bench) -> None:
+    lonely = Database(bench.url, service="intake", rights={}, role="intake", pool_size=2)
+    lonely.engine.pool._timeout, lonely.engine.pool._max_overflow = 0.1, 0  # type: ignore[attr-defined]
+    async with lonely.connection(), lonely.connection():
+        with pytest.raises(Unavailable):
+            async with lonely.connection():
+                pass
+    await lonely.close()
+    nobody = Database("postgresql://localhost:1/x", service="intake", rights={})
+    with pytest.raises(Unavailable):
+        async with nobody.connection():
+            pass
+    await nobody.close()
 
 
 # -- locks ----------------------------------------------------------------------------------------------------------------
