@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     otlp_endpoint: str | None = None
     #: name -> {"kind": "prometheus", "url": ..., "headers": {...}}: the sources that policies name (snapshotter).
     sources: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    #: Where large samples lie: `s3://bucket/prefix`, `gs://...`, `az://...` or `file:///folder`; none = in the database. Its
+    #: credentials are those of the process: environment or instance role (snapshotter).
+    samples_url: SecretStr | None = None
     #: Whether browsers reach us by https only: marks the session cookie Secure.
     secure_cookies: bool = False
 

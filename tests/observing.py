@@ -92,6 +92,7 @@ class House:
     def __init__(self, url: str, db: Database, client: httpx2.AsyncClient, prometheus: Prometheus, deps: handlers.Deps):
         self.url, self.db, self.client, self.prometheus, self.deps = url, db, client, prometheus, deps
         self.keys: dict[str, str] = {}
+        self.app: FastAPI
         telemetry = Telemetry("snapshotter", version="test")
         self.consumer = Consumer(db, None, telemetry, on=handlers.ON, raw={})  # type: ignore[arg-type]
         jobs = {**handlers.JOBS, "drain_parked": self.consumer.drain_parked}
@@ -273,6 +274,7 @@ async def snapshotter(postgres: Databases) -> AsyncIterator[House]:
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url="http://daymark.test") as client:
             house = House(url, db, client, prometheus, deps)
+            house.app = app
             await house.person("olga", "operations")
             await house.person("omar", "operations")
             await house.person("erin", "engineer", "operations")

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from services import snapshotter
 from services.snapshotter import api, domain, handlers
 from services.snapshotter.handlers.workers import workers
+from services.snapshotter.samples import open_bucket
 from services.snapshotter.sources import open_source
 from shared.service import Parts, service
 from shared.settings import Settings
@@ -17,9 +18,9 @@ from shared.settings import Settings
 
 @asynccontextmanager
 async def make_deps(parts: Parts) -> AsyncIterator[handlers.Deps]:
-    """The sources that the settings describe, open for as long as the service lives, and worker processes.
+    """The sources and the bucket that the settings describe, and worker processes, for as long as the service lives.
 
-    Raises ValueError for a source that is wrong.
+    Raises ValueError for a source or a bucket that is wrong.
     """
     async with AsyncExitStack() as stack:
         processes = workers()
@@ -27,7 +28,9 @@ async def make_deps(parts: Parts) -> AsyncIterator[handlers.Deps]:
         sources = {name: open_source(name, settings) for name, settings in parts.settings.sources.items()}
         for source in sources.values():
             stack.push_async_callback(source.close)
-        yield handlers.Deps(db=parts.db, sources=sources, workers=processes)
+        where = parts.settings.samples_url
+        bucket = open_bucket(where.get_secret_value()) if where else None
+        yield handlers.Deps(db=parts.db, sources=sources, workers=processes, bucket=bucket)
 
 
 def build(settings: Settings | None = None) -> FastAPI:

@@ -86,6 +86,12 @@ class ObservationRules(_Part):
         return self
 
 
+class SampleRules(_Part):
+    """How long raw samples are kept. After that the roll-ups and every number of a verdict stay."""
+
+    raw_days: float = Field(default=400, ge=1, le=3650)
+
+
 class SLI(_Part):
     """One measured series that says how well the product serves."""
 
@@ -134,6 +140,7 @@ class Policy(_Part):
     evidence: EvidenceRules = EvidenceRules()
     benchmark: BenchmarkRules = BenchmarkRules()
     observation: ObservationRules = ObservationRules()
+    samples: SampleRules = SampleRules()
     slis: tuple[SLI, ...] = Field(max_length=500)
     clocks: Clocks = Clocks()
     freshness_s: float = Field(default=60, ge=5, le=3600)  #: a gate answer on facts older than this is no

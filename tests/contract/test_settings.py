@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -81,6 +82,15 @@ def test_otlp_endpoint_turns_tracing_on() -> None:
         telemetry = Telemetry("intake", version="t", otlp_endpoint=Settings(otlp_endpoint=endpoint).otlp_endpoint)
         assert telemetry.is_tracing is on
         telemetry.close(0.5)
+
+
+async def test_samples_url_is_where_large_samples_lie(tmp_path: Path) -> None:
+    from services.snapshotter.samples import bundle, open_bucket
+
+    settings = Settings.model_validate({"samples_url": (tmp_path / "samples").as_uri()})
+    assert settings.samples_url is not None and "samples" not in repr(settings.samples_url)
+    made = await open_bucket(settings.samples_url.get_secret_value()).put(bundle([np.arange(9.0)]))
+    assert (tmp_path / "samples" / str(made.key)).read_bytes() == made.data
 
 
 async def test_sources_are_the_ones_a_policy_can_name() -> None:

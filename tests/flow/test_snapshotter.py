@@ -213,7 +213,9 @@ async def test_a_steady_deploy_is_closed_steady_a_day_later(house: House) -> Non
     snapshot = (await house.said(SnapshotTaken))[-1]
     assert (snapshot.window_start, snapshot.window_end) == (at, at + DAY) and snapshot.kind == "after"
     assert await house.said(DeviationDetected) == []
-    assert await house.worker.drain() == 0 and await house.rows("SELECT * FROM agenda") == []
+    assert (
+        await house.worker.drain() == 0 and await house.rows("SELECT * FROM agenda WHERE job = 'take_snapshot'") == []
+    )
 
 
 async def test_all_that_is_said_of_a_cr_is_numbered_without_gaps(house: House) -> None:
@@ -314,7 +316,7 @@ async def test_a_source_that_stays_away_is_overdue_and_no_data_once(house: House
     assert [m.sli for m in (await house.said(SnapshotTaken))[-1].missing] == ["latency", "errors", "heap"]
     look = (await house.observation())["current"]
     assert look["state"] == "closed" and look["overdue_at"] is not None
-    assert await house.rows("SELECT * FROM agenda") == []
+    assert await house.rows("SELECT * FROM agenda WHERE job = 'take_snapshot'") == []
 
 
 async def test_what_can_be_read_is_judged_when_patience_ends(house: House) -> None:
@@ -385,7 +387,7 @@ async def test_a_corrected_deploy_time_moves_the_appointment_and_supersedes_the_
     later = at + timedelta(hours=3)
     await house.go_to(later)
     await house.deployed(at=later, revision=2)
-    (row,) = await house.rows("SELECT subject, revision, due_at FROM agenda")
+    (row,) = await house.rows("SELECT subject, revision, due_at FROM agenda WHERE job = 'take_snapshot'")
     assert (row["subject"], row["revision"], row["due_at"]) == ("CR-1/1/after", 2, later + DAY)
     (gone,) = await house.said(ObservationSuperseded)
     assert gone.revision == 1 and "corrected" in gone.reason
@@ -441,7 +443,7 @@ async def test_a_correction_during_the_capture_leaves_the_old_look_without_effec
     await house.deployed(at=at + timedelta(hours=1), revision=2)
     await house.worker.do(claimed)
     assert await house.said(ObservationClosed) == []
-    (row,) = await house.rows("SELECT revision FROM agenda")
+    (row,) = await house.rows("SELECT revision FROM agenda WHERE job = 'take_snapshot'")
     assert row["revision"] == 2
 
 
@@ -465,7 +467,7 @@ async def test_an_early_rollback_ends_the_pending_look_and_arms_the_recovery(hou
     back = await house.rolled_back()
     (gone,) = await house.said(ObservationSuperseded)
     assert gone.kind == "after" and gone.reason.startswith("rolled back")
-    (row,) = await house.rows("SELECT subject, due_at FROM agenda")
+    (row,) = await house.rows("SELECT subject, due_at FROM agenda WHERE job = 'take_snapshot'")
     assert (row["subject"], row["due_at"]) == ("CR-1/1/recovery", back + timedelta(hours=4))
     await house.go_to(back + timedelta(hours=4))
     await house.worker.drain()
@@ -497,7 +499,7 @@ async def test_a_corrected_rollback_time_moves_the_recovery(house: House) -> Non
     back = await house.rolled_back()
     await house.rolled_back(at=back + timedelta(minutes=20), revision=2)
     await house.rolled_back(at=back, revision=1)
-    (row,) = await house.rows("SELECT subject, revision, due_at FROM agenda")
+    (row,) = await house.rows("SELECT subject, revision, due_at FROM agenda WHERE job = 'take_snapshot'")
     assert (row["revision"], row["due_at"]) == (2, back + timedelta(hours=4, minutes=20))
     assert [(s.kind, s.revision) for s in await house.said(ObservationSuperseded)] == [("after", 1), ("recovery", 1)]
 
@@ -549,7 +551,8 @@ async def test_a_rollback_heard_before_its_deploy_is_kept(house: House) -> None:
     await house.deployed(at=at)
     looks = (await house.observation())["deployments"][0]["observations"]
     assert [(look["kind"], look["state"]) for look in looks] == [("after", "superseded"), ("recovery", "scheduled")]
-    assert [row["subject"] for row in await house.rows("SELECT subject FROM agenda")] == ["CR-1/1/recovery"]
+    agenda = await house.rows("SELECT subject FROM agenda WHERE job = 'take_snapshot'")
+    assert [row["subject"] for row in agenda] == ["CR-1/1/recovery"]
 
 
 async def test_another_cr_deployed_inside_the_window_is_shown_on_both(house: House) -> None:

@@ -196,6 +196,7 @@ def policy(**differs: Any) -> Policy:
         {"observation": {"settle_min": 16}},
         {"observation": {"patience_min": 121}},
         {"observation": {"recovery_h": 3}},
+        {"samples": {"raw_days": 399}},
         {"observation": {"step_s": 61}},
         {"slis": []},
         {"slis": [SLI | {"shadow": True}]},

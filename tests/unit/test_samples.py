@@ -5,9 +5,20 @@ import struct
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from services.snapshotter.samples import Sampled, content_hash, pack, unpack
-from services.snapshotter.sources import Missing, Reading, Series
+from services.snapshotter.samples import (
+    Bucket,
+    Sampled,
+    bundle,
+    content_hash,
+    open_bucket,
+    pack,
+    roll_up,
+    unpack,
+)
+from services.snapshotter.sources import Floats, Missing, Reading, Series
 
 NOISE = np.random.default_rng(7)
 DAY = np.arange(1440)
@@ -78,6 +89,16 @@ def test_another_window_is_another_hash() -> None:
         HOLES,
         np.round(MEASURED, 3),
         NOISE.poisson(3, 1440) / 300,
+        NOISE.poisson(3, 1440) * 1.0,
+        np.round(HOLES, 4),
+        np.cumsum(NOISE.poisson(900, 1440)) * 1e6,
+        np.round(-1e9 * MEASURED),
+        MEASURED.astype(np.float32).astype(np.float64),
+        np.round(HOLES, 3).astype(np.float32).astype(np.float64),
+        np.array([0.1, 0.3, -0.0]),
+        np.array([2.0**52, -(2.0**52), 0.5]),
+        np.array([0.1 + 0.2, 1e-13, 123456789.123456]),
+        np.array([np.nan, 7.0, np.nan]),
         np.zeros(1440),
         np.full(1440, np.nan),
         np.array([]),
@@ -98,6 +119,47 @@ def test_a_day_of_minutes_takes_less_room_than_its_numbers() -> None:
     assert len(pack(MEASURED)) < 0.85 * MEASURED.nbytes
     assert len(pack(np.round(MEASURED, 3))) < 0.3 * MEASURED.nbytes
     assert len(pack(np.zeros(1440))) < 64
+    counts: Floats = NOISE.poisson(30, 1440).astype(np.float64)
+    assert len(pack(counts)) < 0.85 * 1440 and len(pack(counts / 1000)) < 0.85 * 1440  # less than a byte each
+    single: Floats = MEASURED.astype(np.float32).astype(np.float64)
+    assert len(pack(single)) < 0.45 * MEASURED.nbytes
+
+
+@given(st.lists(st.one_of(st.floats(), st.integers(-(10**6), 10**6).map(lambda n: n / 1000)), max_size=60))
+def test_whatever_the_numbers_are_they_come_back_to_the_last_bit(numbers: list[float]) -> None:
+    values = np.array(numbers, dtype=np.float64)
+    assert unpack(pack(values), len(values)).tobytes() == np.where(np.isnan(values), np.nan, values).tobytes()
+
+
+def test_a_rollup_is_four_of_the_samples_of_each_hour() -> None:
+    rolled = roll_up(np.array([*range(60), *[np.nan] * 60, 5.0]), 60)
+    assert rolled.shape == (4, 3)
+    assert rolled[:, 0].tolist() == [0, 29, 56, 59] and rolled[:, 2].tolist() == [5] * 4
+    assert np.isnan(rolled[:, 1]).all() and roll_up(np.arange(3.0), 3600).shape == (4, 3)
+
+
+def test_a_bundle_says_where_each_series_lies_and_is_named_by_what_it_holds() -> None:
+    series = [MEASURED, None, np.zeros(3)]
+    made = bundle(series)
+    assert made == bundle(series) and made.places[1] is None
+    for values, place in zip(series, made.places, strict=True):
+        if values is not None and place is not None:
+            part = made.data[place.first : place.first + place.length]
+            assert place.payload == hashlib.sha256(made.data).hexdigest()
+            assert unpack(part, len(values)).tobytes() == values.tobytes()
+    assert bundle([None]).data == b""
+
+
+@pytest.mark.parametrize("url", ["ftp://x/y", "/plain/folder", "memory:///", ""])
+def test_an_object_store_of_another_kind_is_refused_in_words(url: str) -> None:
+    with pytest.raises(ValueError, match="DAYMARK_SAMPLES_URL must begin with one of s3://, gs://, az://, file://"):
+        open_bucket(url)
+
+
+def test_the_clouds_are_known_by_their_schemes_and_nothing_is_connected_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    for url in ("s3://samples/epl", "gs://samples", "az://samples/here"):
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "ours")
+        assert isinstance(open_bucket(url), Bucket)
 
 
 @pytest.mark.parametrize("n", [0, 1, 1439, 1441, 10**12])

@@ -93,6 +93,8 @@ def _limits(old: Policy, new: Policy) -> Iterator[str]:
     for words, unit, before, after in larger_is_looser:
         if after > before:
             yield f"{words}: {after:g} {unit} instead of {before:g}"
+    if new.samples.raw_days < old.samples.raw_days:
+        yield f"raw samples are kept {new.samples.raw_days:g} days instead of {old.samples.raw_days:g}"
     if new.observation.recovery_h < old.observation.recovery_h:
         yield f"recovery is watched {new.observation.recovery_h:g} h instead of {old.observation.recovery_h:g} h"
 

@@ -22,6 +22,7 @@ from services.snapshotter.handlers.heard import (
     on_cr_rolled_back,
     on_cr_withdrawn,
 )
+from services.snapshotter.handlers.keeping import expire_samples
 from services.snapshotter.handlers.observations import take_snapshot
 from services.snapshotter.handlers.pins import end_pin, expire_pin, list_pins, pin_benchmark
 from services.snapshotter.handlers.reading import list_snapshots, read_observation, read_samples, read_snapshot
@@ -57,6 +58,7 @@ JOBS: Mapping[str, Callable[[Deps, Appointment], Awaitable[None]]] = {
     "score_days": score_days,
     "draft_for_review": draft_for_review,
     "expire_pin": expire_pin,
+    "expire_samples": expire_samples,
 }
 
 __all__ = [
@@ -66,6 +68,7 @@ __all__ = [
     "choose_anchor",
     "draft_snapshot",
     "end_pin",
+    "expire_samples",
     "keep_day",
     "list_pins",
     "list_snapshots",

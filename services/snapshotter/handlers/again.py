@@ -10,7 +10,7 @@ from services.snapshotter import judge as judging
 from services.snapshotter.commands import DifferenceView, RecomputationView, RecomputedView
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.judging import Grounds, Judged, judged
-from services.snapshotter.handlers.kept import taken, taken_by_id
+from services.snapshotter.handlers.kept import expired, filled, taken, taken_by_id
 from shared import policies
 from shared.access import Call
 from shared.answers import Answer
@@ -25,7 +25,8 @@ _MOST_DIFFERENCES = 100
 async def recompute(deps: Deps, call: Call, cr_id: str) -> Answer:
     """Every verdict on a CR, the superseded ones too, against what the judge says of the same samples now.
 
-    Raises NotFound; Conflict when there is no verdict, or one whose grounds were not stored.
+    Raises NotFound; Conflict when there is no verdict, one whose grounds were not stored, or whose
+    raw samples have expired.
     """
     async with deps.db.read(call) as tx:
         cr = await store.change_request(tx, cr_id)
@@ -43,6 +44,9 @@ async def recompute(deps: Deps, call: Call, cr_id: str) -> Answer:
             raise Conflict(f"What the verdict on {look.subject} rested on was not stored: it is older than that.")
         async with deps.db.read(call) as tx:
             grounds = await grounds_of(tx, look, kept)
+        grounds = await filled(deps, grounds)
+        if (gone := expired(grounds)) is not None:
+            raise Conflict(f"The raw samples of {gone} have expired: the verdict and its numbers stand, and stay.")
         found = await deps.workers.run(judged, grounds)
         shown.append(_recomputed(look, version, document, kept, found))
     view = RecomputationView(change_request=cr_id, is_equal=all(one.is_equal for one in shown), verdicts=tuple(shown))
@@ -50,7 +54,7 @@ async def recompute(deps: Deps, call: Call, cr_id: str) -> Answer:
 
 
 async def grounds_of(tx: Tx, look: domain.Observation, kept: domain.Record) -> Grounds:
-    """What a stored verdict rested on, read again. Raises Conflict when its snapshot is gone."""
+    """What a stored verdict rested on, read again, without samples: see `filled`. Raises Conflict when its snapshot is gone."""
     policy = await policies.of(tx, look.product_id, look.policy_version)
     after = await taken_by_id(tx, look.snapshot_id)
     if after is None:

@@ -9,7 +9,7 @@ from typing import Literal
 from services.snapshotter import domain, store
 from services.snapshotter.commands import DraftSnapshot, PublishDraft, PublishSnapshot
 from services.snapshotter.domain import Objection, Provenance, Snapshot
-from services.snapshotter.handlers.capture import Captured, Kept, keep
+from services.snapshotter.handlers.capture import Captured, prepared
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.health import health, with_earlier_days
 from services.snapshotter.handlers.reading import snapshot_view
@@ -110,9 +110,9 @@ async def publish_draft(deps: Deps, call: Call, draft_id: str, command: PublishD
             slis=draft.slis,
             missing=draft.missing,
         )
-        await store.insert_snapshot(tx, published, [])
-        await store.copy_series(tx, draft_id, published.id)
-        series = await store.series_of(tx, published.id, samples=False)
+        await store.insert_snapshot(tx, published, None, raw_days=policy.samples.raw_days)
+        await store.copy_series(tx, draft_id, published, raw_days=policy.samples.raw_days)
+        series = await store.series_of(tx, published.id)
         return await _said(tx, published, made, judged, series, subject_version)
 
 
@@ -135,7 +135,7 @@ async def kept_as(
     kind: Literal["benchmark", "draft"],
     plan: Plan,
     captured: Captured,
-    kept: Kept,
+    kept: store.Kept,
     made: Provenance,
     found: BenchmarkHealth,
     reason: str,
@@ -159,7 +159,7 @@ async def kept_as(
         slis=len(captured.slis),
         missing=captured.missing,
     )
-    await store.insert_snapshot(tx, taken, kept.series)
+    await store.insert_snapshot(tx, taken, kept, raw_days=plan.policy.samples.raw_days)
     made = Provenance(taken.id, made.origin, made.draft_id, made.corrects, made.health, made.despite)
     return await _said(tx, taken, made, found, kept.series, version)
 
@@ -235,10 +235,10 @@ async def planned(tx: Tx, cr_id: str | None, product_id: str | None, action: str
     return Plan(product_id, cr, version, policy, domain.benchmark_window(tx.now, policy.observation.step_s))
 
 
-async def _read(deps: Deps, plan: Plan) -> tuple[Captured, Kept, BenchmarkHealth]:
+async def _read(deps: Deps, plan: Plan) -> tuple[Captured, store.Kept, BenchmarkHealth]:
     captured, earlier = await with_earlier_days(deps, plan.policy, plan.window, DEADLINE_S)
     _refuse_nothing(captured)
-    kept = await deps.workers.run(keep, captured)
+    kept = await prepared(deps, captured)
     return captured, kept, await deps.workers.run(health, plan.policy, captured, earlier)
 
 

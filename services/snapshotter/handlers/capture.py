@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import structlog
 
 from services.snapshotter.domain import Window
-from services.snapshotter.samples import Sampled, content_hash, pack
-from services.snapshotter.sources import Floats, Missing, Reading, Source, steps
-from services.snapshotter.store import KeptSeries
+from services.snapshotter.handlers.deps import Deps
+from services.snapshotter.handlers.keeping import uploaded
+from services.snapshotter.samples import Sampled, bundle, content_hash, pack, roll_up
+from services.snapshotter.sources import Floats, Missing, Reading, Series, Source, steps
+from services.snapshotter.store import Kept, KeptSeries
 from shared.contracts import SLI, MissingSLI
 
 _log = structlog.get_logger(__name__)
@@ -52,20 +54,25 @@ class Captured:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Kept:
-    """A capture as it will lie in the tables."""
+async def capture(
+    sources: Mapping[str, Source],
+    slis: Sequence[SLI],
+    window: Window,
+    *,
+    deadline_s: float,
+    known: Mapping[str, Series] | None = None,
+) -> Captured:
+    """Read every SLI over `window`, but for those that are `known`, by id: an earlier try has read them.
 
-    series: tuple[KeptSeries, ...]
-    content_hash: str
-
-
-async def capture(sources: Mapping[str, Source], slis: Sequence[SLI], window: Window, *, deadline_s: float) -> Captured:
-    """Read every SLI over `window`. Never raises for a source: what is not there by the deadline is missing."""
+    Never raises for a source: what is not there by the deadline is missing.
+    """
+    known = known or {}
     free = asyncio.Semaphore(AT_ONCE)
     expected = steps(window.start.timestamp(), window.end.timestamp(), window.step_s)
 
     async def one(sli: SLI) -> Reading:
+        if sli.id in known:
+            return known[sli.id]
         source = sources.get(sli.source)
         if source is None:
             return Missing(f"source {sli.source} is not configured here")
@@ -101,22 +108,37 @@ async def capture(sources: Mapping[str, Source], slis: Sequence[SLI], window: Wi
 
 
 def keep(captured: Captured) -> Kept:
-    """The rows of a capture: packed samples, hashes and numbers. CPU work: call it in a thread."""
+    """The rows and the payload of a capture: packed samples, hashes and numbers. CPU work: call it in a thread."""
     start_s, step_s = captured.window.start.timestamp(), captured.window.step_s
     sampled = {
         sli.id: Sampled(sli.query, sli.source, reading)
         for sli, reading in zip(captured.slis, captured.readings, strict=True)
     }
+    made = bundle(None if isinstance(reading, Missing) else reading.values for reading in captured.readings)
     return Kept(
         tuple(
-            _row(sli, sampled[sli.id].reading, content_hash(start_s, step_s, {sli.id: sampled[sli.id]}))
-            for sli in captured.slis
+            replace(
+                _row(sli, sampled[sli.id].reading, content_hash(start_s, step_s, {sli.id: sampled[sli.id]}), step_s),
+                place=place,
+                packed=None if place is None else made.data[place.first : place.first + place.length],
+            )
+            for sli, place in zip(captured.slis, made.places, strict=True)
         ),
         content_hash(start_s, step_s, sampled),
+        made,
     )
 
 
-def _row(sli: SLI, reading: Reading, hashed: str) -> KeptSeries:
+async def prepared(deps: Deps, captured: Captured) -> Kept:
+    """A capture, ready for the transaction that keeps it: packed by a worker, and uploaded when it is large.
+
+    Raises Unavailable when the object store fails.
+    """
+    made = await deps.workers.run(keep, captured)
+    return replace(made, bundle=await uploaded(deps, made.bundle))
+
+
+def _row(sli: SLI, reading: Reading, hashed: str, step_s: int) -> KeptSeries:
     values: Floats | None = None if isinstance(reading, Missing) else reading.values
     there = np.empty(0) if values is None else values[np.isfinite(values)]
     low, median, p95, high = (float(q) for q in np.quantile(there, (0, 0.5, 0.95, 1))) if there.size else (None,) * 4
@@ -134,5 +156,5 @@ def _row(sli: SLI, reading: Reading, hashed: str) -> KeptSeries:
         median=median,
         p95=p95,
         max=high,
-        payload=None if values is None else pack(values),
+        rollup=None if values is None else pack(roll_up(values, step_s).ravel()),
     )

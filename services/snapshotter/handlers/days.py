@@ -13,10 +13,10 @@ from datetime import datetime
 from services.snapshotter import domain, store
 from services.snapshotter import judge as judging
 from services.snapshotter.domain import DAY, DayPair
-from services.snapshotter.handlers.capture import capture, keep
+from services.snapshotter.handlers.capture import capture, prepared
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.judging import Taken, day_compared
-from services.snapshotter.handlers.kept import taken_by_id
+from services.snapshotter.handlers.kept import taken_by_id, with_samples
 from services.snapshotter.judge.calibrate import top_score
 from services.snapshotter.judge.tables.shipped import SHIPPED
 from shared import policies
@@ -71,7 +71,7 @@ async def keep_day(deps: Deps, appointment: Appointment) -> None:
     captured = await capture(deps.sources, policy.slis, window, deadline_s=DEADLINE_S)
     if captured.worth_waiting and now < due_at + domain.DAY_PATIENCE:
         raise Unavailable(f"the day cannot be read yet: {captured.worth_waiting[0].reason}")
-    kept = None if captured.is_all_missing else await deps.workers.run(keep, captured)
+    kept = None if captured.is_all_missing else await prepared(deps, captured)
     async with deps.db.tx(appointment) as tx:
         tx.schedule(keep_day, product_id, domain.next_day_due(product_id, due_at))
         known = await store.kept_days(tx, product_id, window.start)
@@ -93,7 +93,7 @@ async def keep_day(deps: Deps, appointment: Appointment) -> None:
             slis=len(captured.slis),
             missing=captured.missing,
         )
-        await store.insert_snapshot(tx, snapshot, kept.series)
+        await store.insert_snapshot(tx, snapshot, kept, raw_days=policy.samples.raw_days)
         tx.audit(product_id, action="keep_day", evidence=[kept.content_hash], snapshot=snapshot.id)
         tx.schedule(score_days, product_id)
 
@@ -114,7 +114,8 @@ async def score_days(deps: Deps, appointment: Appointment) -> None:
         is_all = len(due) <= AT_ONCE
         for day in due[:AT_ONCE]:
             async with deps.db.house() as tx:
-                given = await _around(tx, days, day, policy.observation.history_days)
+                around = await _around(tx, days, day, policy.observation.history_days)
+            given = [await with_samples(deps, each) for each in around]
             score = await deps.workers.run(score_of, policy, given)
             scored.append(DayPair(day, score.top, score.alarms_anyway, score.earlier_days, *stamp))
     async with deps.db.tx(appointment) as tx:

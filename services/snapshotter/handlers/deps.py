@@ -6,14 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from services.snapshotter.handlers.workers import Workers
+from services.snapshotter.samples import Bucket
 from services.snapshotter.sources import Source
 from shared.db import Database
 
 
 @dataclass(frozen=True)
 class Deps:
-    """`sources`: by the names that policies use. `workers`: where packing and judging are done."""
+    """What the snapshotter works with.
+
+    sources   by the names that policies use
+    workers   where packing and judging are done
+    bucket    where large samples lie; None = in the database
+    """
 
     db: Database
     sources: Mapping[str, Source] = field(default_factory=dict)
     workers: Workers = field(default_factory=Workers)
+    bucket: Bucket | None = None

@@ -7,7 +7,7 @@ from datetime import timedelta
 from services.snapshotter import store
 from services.snapshotter.domain import Provenance
 from services.snapshotter.handlers.benchmarks import Plan, kept_as, planned
-from services.snapshotter.handlers.capture import keep
+from services.snapshotter.handlers.capture import prepared
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.health import health, with_earlier_days
 from services.snapshotter.handlers.standings import standing_of
@@ -41,7 +41,7 @@ async def draft_for_review(deps: Deps, appointment: Appointment) -> None:
     gives_up_at = appointment.due_at + timedelta(minutes=plan.policy.observation.patience_min)
     if (waiting := captured.worth_waiting) and now < gives_up_at:
         raise Unavailable(f"waiting for {waiting[0].sli}: {waiting[0].reason}")
-    kept = await deps.workers.run(keep, captured)
+    kept = await prepared(deps, captured)
     found = await deps.workers.run(health, plan.policy, captured, earlier)
     async with deps.db.tx(appointment) as tx:
         if await _wanted(tx, appointment) is not None:

@@ -72,3 +72,4 @@ async def _save(tx: Tx, change: domain.Change) -> None:
             tx.schedule(take_snapshot, look.subject, look.due_at, revision=look.revision)
         else:
             tx.cancel(take_snapshot, look.subject)
+            await store.forget_readings(tx, look.subject)

@@ -179,15 +179,15 @@ def _window(policy: Policy, taken: Taken, step_s: int) -> judging.Window:
         reason: str | None = None
         if one is None:
             reason = f"{name} has no such SLI"
-        elif one.missing is not None or one.payload is None:
-            reason = one.missing or f"the samples of {name} are no longer kept"
+        elif one.missing is not None or one.packed is None:
+            reason = one.missing or f"the raw samples of {name} have expired"
         elif (one.query, one.source) != (sli.query, sli.source):
             reason = f"{name} measured it by another query"
         elif own.step_s != step_s:
             reason = f"{name} has steps of {own.step_s} s, this look has {step_s} s"
         else:
             try:
-                values[row] = unpack(one.payload, _count(own))
+                values[row] = unpack(one.packed, _count(own))
             except ValueError as error:
                 reason = str(error)
         reasons.append(reason)

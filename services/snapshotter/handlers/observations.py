@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,12 +12,12 @@ import structlog
 from services.snapshotter import domain, store
 from services.snapshotter.handlers.anchors import anchor_at
 from services.snapshotter.handlers.calibrating import calibrated
-from services.snapshotter.handlers.capture import Captured, Kept, capture, keep
+from services.snapshotter.handlers.capture import Captured, capture, prepared
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.judging import Grounds, Judged, Taken, judged, unjudged
-from services.snapshotter.handlers.kept import taken
+from services.snapshotter.handlers.kept import filled, taken
 from services.snapshotter.handlers.standings import standing_of
-from services.snapshotter.sources import Missing
+from services.snapshotter.sources import Missing, Series, steps
 from shared import policies
 from shared.contracts import MissingSLI, Policy
 from shared.db import Appointment, Tx
@@ -41,6 +41,7 @@ class _Plan:
     anchored: domain.Anchor | None
     anchor: Taken | None
     limits: domain.Limits
+    known: Mapping[str, Series]  #: what earlier tries of this look have read
     deployed_at: datetime | None
     now: datetime
 
@@ -57,17 +58,20 @@ async def take_snapshot(deps: Deps, appointment: Appointment) -> None:
         async with deps.db.tx(appointment):
             return  # it was closed or superseded: leaving forgets the appointment
     look, policy = plan.look, plan.policy
-    captured = await capture(deps.sources, policy.slis, domain.observed_window(look, policy), deadline_s=DEADLINE_S)
+    window = domain.observed_window(look, policy)
+    captured = await capture(deps.sources, policy.slis, window, deadline_s=DEADLINE_S, known=plan.known)
     waiting = captured.worth_waiting
     is_patient = plan.now < look.gives_up_at(policy) or appointment.attempts < _TRIES
     if waiting and is_patient:
+        await _remember(deps, plan, captured)
         raise Unavailable(f"waiting for {_words(waiting, len(policy.slis))}")
     overdue_because = _words(waiting, len(policy.slis)) if waiting else None
     history = await _history(deps, plan, captured)
-    kept = await deps.workers.run(keep, captured)
-    past = await deps.workers.run(keep, history) if history else None
+    made = await prepared(deps, captured)
+    past = await prepared(deps, history) if history else None
+    grounds = await filled(deps, _grounds(plan, captured, made, history, past))
     try:
-        found = await deps.workers.run(judged, _grounds(plan, captured, kept, history, past))
+        found = await deps.workers.run(judged, grounds)
     except Exception as error:
         if is_patient:
             raise
@@ -95,7 +99,7 @@ async def take_snapshot(deps: Deps, appointment: Appointment) -> None:
             taken_by=tx.actor,
             reason="",
             policy_version=look.policy_version,
-            content_hash=kept.content_hash,
+            content_hash=made.content_hash,
             slis=len(policy.slis),
             missing=captured.missing,
         )
@@ -109,8 +113,9 @@ async def take_snapshot(deps: Deps, appointment: Appointment) -> None:
             overdue_because=overdue_because,
             now=tx.now,
         )
-        await store.insert_snapshot(tx, snapshot, kept.series)
-        history_id = await _kept_history(tx, look, history, past) if history and past else None
+        await store.insert_snapshot(tx, snapshot, made, raw_days=policy.samples.raw_days)
+        await store.forget_readings(tx, look.subject)
+        history_id = await _kept_history(tx, plan, history, past) if history and past else None
         await store.save_observation(tx, closed)
         await store.save_comparisons(
             tx, closed, found.verdict.comparisons, found.judge_version, _document(plan, found, history_id)
@@ -122,7 +127,7 @@ async def take_snapshot(deps: Deps, appointment: Appointment) -> None:
             look.subject,
             action="take_snapshot",
             revision=look.revision,
-            evidence=[kept.content_hash, *([against.counts.content_hash] if against.counts else [])],
+            evidence=[made.content_hash, *([against.counts.content_hash] if against.counts else [])],
             policy_version=look.policy_version,
             product=look.product_id,
             snapshot=snapshot.id,
@@ -143,6 +148,9 @@ async def _plan(tx: Tx, appointment: Appointment) -> _Plan | None:
     if look.kind == "after":
         limits = (await calibrated(tx, look.product_id, policy, deployed_at or look.starts_at)).limits
     second = anchored.snapshot if anchored and anchored.snapshot != against.counts else None
+    window = domain.observed_window(look, policy)
+    count = steps(window.start.timestamp(), window.end.timestamp(), window.step_s)
+    known = await store.partly_read(tx, look.subject, look.revision, count) if appointment.attempts > 1 else {}
     return _Plan(
         look,
         policy,
@@ -151,17 +159,20 @@ async def _plan(tx: Tx, appointment: Appointment) -> _Plan | None:
         anchored,
         await taken(tx, second),
         limits,
+        known,
         deployed_at,
         tx.now,
     )
 
 
-def _grounds(plan: _Plan, captured: Captured, kept: Kept, history: Captured | None, past: Kept | None) -> Grounds:
+def _grounds(
+    plan: _Plan, captured: Captured, made: store.Kept, history: Captured | None, past: store.Kept | None
+) -> Grounds:
     return Grounds(
         plan.look,
         plan.policy,
         plan.against,
-        Taken("this look", captured.window, kept.series),
+        Taken("this look", captured.window, made.series),
         plan.benchmark,
         plan.anchored,
         plan.anchor,
@@ -170,8 +181,9 @@ def _grounds(plan: _Plan, captured: Captured, kept: Kept, history: Captured | No
     )
 
 
-async def _kept_history(tx: Tx, look: domain.Observation, history: Captured, past: Kept) -> str:
+async def _kept_history(tx: Tx, plan: _Plan, history: Captured, past: store.Kept) -> str:
     """The days that a verdict learned from, stored once however many verdicts learn from them; the snapshot's id."""
+    look = plan.look
     known = await store.known_content(tx, look.product_id, "history", past.content_hash)
     if known is not None:
         return known
@@ -191,7 +203,7 @@ async def _kept_history(tx: Tx, look: domain.Observation, history: Captured, pas
         slis=len(history.slis),
         missing=history.missing,
     )
-    await store.insert_snapshot(tx, snapshot, past.series)
+    await store.insert_snapshot(tx, snapshot, past, raw_days=plan.policy.samples.raw_days)
     return snapshot.id
 
 
@@ -213,6 +225,20 @@ def _document(plan: _Plan, found: Judged, history_id: str | None) -> dict[str, A
         "settle_s": found.settle_s,
         "creep": found.verdict.creep,
     }
+
+
+async def _remember(deps: Deps, plan: _Plan, captured: Captured) -> None:
+    """Keep what this try has read, unless the look was closed or superseded meanwhile."""
+    read = {
+        sli.id: reading
+        for sli, reading in zip(captured.slis, captured.readings, strict=True)
+        if isinstance(reading, Series) and sli.id not in plan.known
+    }
+    async with deps.db.house() as tx:
+        await store.locked_change_request(tx, plan.look.cr_id, plan.look.product_id)
+        for look in await store.observations_of(tx, plan.look.cr_id, plan.look.deployment):
+            if look == plan.look:
+                await store.save_readings(tx, look.subject, look.revision, read)
 
 
 async def _open_look(tx: Tx, appointment: Appointment) -> domain.Observation | None:

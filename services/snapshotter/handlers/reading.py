@@ -23,6 +23,7 @@ from services.snapshotter.commands import (
     WindowView,
 )
 from services.snapshotter.handlers.deps import Deps
+from services.snapshotter.handlers.keeping import with_samples
 from services.snapshotter.handlers.standings import benchmark_view
 from services.snapshotter.samples import unpack
 from services.snapshotter.sources import steps
@@ -43,7 +44,7 @@ async def read_snapshot(deps: Deps, call: Call, snapshot_id: str) -> Answer:
     """One snapshot with a line per SLI, without samples. Raises NotFound."""
     async with deps.db.read(call) as tx:
         found = await _visible_snapshot(tx, snapshot_id)
-        kept = await store.series_of(tx, found.id, samples=False)
+        kept = await store.series_of(tx, found.id)
         made = (await store.provenances_of(tx, [found.id])).get(found.id)
         became = await store.published_as(tx, found.id) if found.kind == "draft" else None
     return Answer(200, dumps(snapshot_view(found, kept, made, became)))
@@ -56,11 +57,11 @@ async def read_samples(deps: Deps, call: Call, snapshot_id: str, slis: Sequence[
         raise Invalid(f"Say 1 to {MOST_SERIES} SLIs, as ?sli=...&sli=...")
     async with deps.db.read(call) as tx:
         found = await _visible_snapshot(tx, snapshot_id)
-        kept = await store.series_of(tx, found.id, wanted, samples=True)
+        kept = await store.series_of(tx, found.id, wanted)
     unknown = set(wanted) - {one.sli for one in kept}
     if unknown:
         raise NotFound(f"{found.id} has no SLI {sorted(unknown)[0]}.")
-    return Answer(200, await asyncio.to_thread(_samples, found, kept))
+    return Answer(200, await asyncio.to_thread(_samples, found, await with_samples(deps, kept)))
 
 
 async def list_snapshots(
@@ -192,7 +193,7 @@ def _samples(of: domain.Snapshot, kept: Sequence[store.KeptSeries]) -> bytes:
                 "source": one.source,
                 "hash": one.hash,
                 "missing": one.missing,
-                "values": [] if one.payload is None else unpack(one.payload, count),
+                "values": [] if one.packed is None else unpack(one.packed, count),
             }
             for one in kept
         ],

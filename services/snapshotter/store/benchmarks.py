@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import insert, literal, or_, select, update
 
 from services.snapshotter.domain import ChangeRequest, Observation, Pin, Provenance, Snapshot
+from services.snapshotter.store.payloads import keep_longer
 from services.snapshotter.store.snapshots import snapshot_of
 from services.snapshotter.store.tables import observations, pin_numbers, pins, provenances, series, snapshots
 from shared.contracts import BenchmarkHealth
@@ -52,12 +53,13 @@ async def published_as(tx: Tx, draft_id: str) -> str | None:
     return found
 
 
-async def copy_series(tx: Tx, draft_id: str, snapshot_id: str) -> None:
-    """Give a published draft's readings to the benchmark that it becomes, to the byte."""
+async def copy_series(tx: Tx, draft_id: str, published: Snapshot, *, raw_days: float) -> None:
+    """Give a published draft's readings to the benchmark that it becomes: their payload is the same, and kept as long."""
     columns = [column for column in series.c if column.name != "snapshot_id"]
     names = ["snapshot_id", *(column.name for column in columns)]
-    draft = select(literal(snapshot_id), *columns).where(series.c.snapshot_id == draft_id)
+    draft = select(literal(published.id), *columns).where(series.c.snapshot_id == draft_id)
     await tx.execute(insert(series).from_select(names, draft))
+    await keep_longer(tx, published.id, kept_until=published.taken_at + timedelta(days=raw_days))
 
 
 async def latest_draft(tx: Tx, cr: ChangeRequest) -> Snapshot | None:

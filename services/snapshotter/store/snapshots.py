@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, Select, and_, insert, select
 
 from services.snapshotter.domain import ChangeRequest, Snapshot, Window
+from services.snapshotter.samples import Bundle, Place
+from services.snapshotter.store.payloads import save_payload
 from services.snapshotter.store.tables import numbers, series, snapshots
 from shared.contracts import MissingSLI
 from shared.db import Tx
@@ -20,7 +22,11 @@ UNLISTED = ("history", "day")
 
 @dataclass(frozen=True, slots=True)
 class KeptSeries:
-    """One SLI's row of a snapshot. `payload` is packed samples; None when it is missing or was not asked for."""
+    """One SLI's row of a snapshot. `place` is where its samples lie, None when it is missing; see store/payloads.py.
+
+    packed   the samples, once they were fetched; None before, and when they have expired
+    rollup   four packed numbers an hour, which stay
+    """
 
     sli: str
     title: str
@@ -35,15 +41,30 @@ class KeptSeries:
     median: float | None
     p95: float | None
     max: float | None
-    payload: bytes | None = None
+    place: Place | None = None
+    rollup: bytes | None = None
+    packed: bytes | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A capture as it will lie in the tables."""
+
+    series: tuple[KeptSeries, ...]
+    content_hash: str
+    bundle: Bundle
 
 
 async def next_id(tx: Tx) -> str:
     return f"SNAP-{await tx.scalar(select(numbers.next_value()))}"
 
 
-async def insert_snapshot(tx: Tx, taken: Snapshot, kept: Sequence[KeptSeries]) -> None:
-    """Write a snapshot with its samples, once and for all. A second one of the same look is refused as a conflict."""
+async def insert_snapshot(tx: Tx, taken: Snapshot, kept: Kept | None, *, raw_days: float) -> None:
+    """Write a snapshot with its samples, once and for all; the raw ones are kept for `raw_days`.
+
+    `kept` is None when its series are copied from a draft. A second one of the same look is refused as a conflict. Raises
+    Busy as `save_payload` does.
+    """
     await tx.execute(
         insert(snapshots).values(
             number=int(taken.id.removeprefix("SNAP-")),
@@ -65,15 +86,21 @@ async def insert_snapshot(tx: Tx, taken: Snapshot, kept: Sequence[KeptSeries]) -
             missing=[each.model_dump() for each in taken.missing],
         )
     )
+    if kept is None:
+        return
+    await save_payload(tx, kept.bundle, kept_until=taken.taken_at + timedelta(days=raw_days))
     rows = [
         {
             **{name: getattr(one, name) for name in _SERIES if name != "warnings"},
             "snapshot_id": taken.id,
             "place": place,
             "warnings": list(one.warnings),
-            "payload": one.payload,
+            "payload": one.place.payload if one.place else None,
+            "first": one.place.first if one.place else None,
+            "length": one.place.length if one.place else None,
+            "rollup": one.rollup,
         }
-        for place, one in enumerate(kept)
+        for place, one in enumerate(kept.series)
     ]
     if rows:
         await tx.execute(insert(series), rows)
@@ -145,16 +172,23 @@ async def listed(
 _SERIES = ["sli", "title", "unit", "source", "query", "missing", "warnings", "hash", "n", "min", "median", "p95", "max"]
 
 
-async def series_of(tx: Tx, snapshot_id: str, slis: Iterable[str] | None = None, *, samples: bool) -> list[KeptSeries]:
-    """The series of a snapshot in the policy's order, all or some; with their packed samples or without."""
+async def series_of(tx: Tx, snapshot_id: str, slis: Iterable[str] | None = None) -> list[KeptSeries]:
+    """The series of a snapshot in the policy's order, all or some, without samples: those lie at their `place`."""
     c = series.c
-    found = select(*(c[name] for name in _SERIES), *([c.payload] if samples else [])).where(
+    found = select(*(c[name] for name in _SERIES), c.payload, c.first, c.length, c.rollup).where(
         c.snapshot_id == snapshot_id
     )
     if slis is not None:
         found = found.where(c.sli.in_(list(slis)))
-    rows = await tx.all(found.order_by(c.place))
-    return [KeptSeries(**{**row._mapping, "warnings": tuple(row.warnings)}) for row in rows]
+    return [
+        KeptSeries(
+            **{name: row._mapping[name] for name in _SERIES if name != "warnings"},
+            warnings=tuple(row.warnings),
+            place=None if row.payload is None else Place(row.payload, row.first, row.length),
+            rollup=row.rollup,
+        )
+        for row in await tx.all(found.order_by(c.place))
+    ]
 
 
 def snapshot_of(row: Row[Any]) -> Snapshot:

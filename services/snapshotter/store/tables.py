@@ -126,7 +126,10 @@ series = Table(
     Column("missing", Text),
     Column("warnings", JSONB, nullable=False),
     Column("hash", Text, nullable=False),
-    Column("payload", LargeBinary),
+    Column("payload", Text),  # in which one its samples lie, and where; null when it is missing
+    Column("first", Integer),
+    Column("length", Integer),
+    Column("rollup", LargeBinary),  # four numbers an hour: what pages show when the samples have expired
     Column("n", Integer, nullable=False),  # samples that are numbers
     Column("min", Float),
     Column("median", Float),
@@ -194,4 +197,25 @@ pins = Table(
     Index("pins_of_product", "product_id", "number"),
 )
 pin_numbers = DbSequence("pin_numbers", metadata=metadata)
+#: Packed samples, many series in one; in the row itself or in the object store. Kept until the latest of what was asked.
+payloads = Table(
+    "payloads",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("size", Integer, nullable=False),
+    Column("bytes", LargeBinary),  # STORAGE EXTERNAL: a part is read without the rest
+    Column("key", Text),  # of the object, where it is one
+    Column("kept_until", Moment),  # null: uploaded, and no transaction has claimed it (yet)
+    Column("expired_at", Moment),
+)
+#: What the tries of a look that is still open have read so far, so that the next one reads only the rest.
+partial_readings = Table(
+    "partial_readings",
+    metadata,
+    Column("look", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("sli", Text, primary_key=True),
+    Column("packed", LargeBinary, nullable=False),
+    Column("warnings", JSONB, nullable=False),
+)
 agenda = metadata.tables["snapshotter.agenda"]

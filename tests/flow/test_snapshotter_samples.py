@@ -1,0 +1,185 @@
+"""Where samples lie: in rows or objects, until their time has come; and what a retry need not read again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.snapshotter import store
+from services.snapshotter.handlers import keeping
+from services.snapshotter.samples import BucketError, bundle, open_bucket, unpack
+from shared.contracts import ObservationClosed
+from shared.errors import Busy
+from tests.observing import House, snapshotter
+from tests.servers.postgres import Databases
+
+DAY = timedelta(hours=24)
+
+
+@pytest.fixture
+async def house(postgres: Databases) -> AsyncIterator[House]:
+    async with snapshotter(postgres) as made:
+        yield made
+
+
+def give_bucket(house: House, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object store for this house, in which everything counts as large."""
+    house.deps = replace(house.deps, bucket=open_bucket(folder.as_uri()))
+    house.worker._deps = house.deps
+    house.app.state.deps = house.deps
+    monkeypatch.setattr(keeping, "LARGE", 1)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.rglob("*") if file.is_file())
+
+
+async def test_one_series_is_read_without_the_others_and_expires_with_them(house: House) -> None:
+    await house.begin()
+    samples = (await house.get("/snapshots/SNAP-1/series?sli=errors")).json()["series"][0]
+    rows = await house.rows("SELECT sli, payload, first, length FROM series ORDER BY place")
+    (payload,) = await house.rows("SELECT hash, size, octet_length(bytes) AS there, key, kept_until FROM payloads")
+    assert {row["payload"] for row in rows} == {payload["hash"]} and payload["key"] is None
+    assert [row["first"] for row in rows] == [0, rows[0]["length"], rows[0]["length"] + rows[1]["length"]]
+    assert payload["size"] == payload["there"] == sum(row["length"] for row in rows)
+    # In the row as it is, outside of it and not compressed: PostgreSQL reads the part that is asked for alone.
+    (how,) = await house.rows(
+        "SELECT attstorage FROM pg_attribute WHERE attrelid = 'payloads'::regclass AND attname = 'bytes'"
+    )
+    assert how["attstorage"] == b"e"
+
+    async with house.db.house() as tx:
+        kept = await store.series_of(tx, "SNAP-1")
+        (lying,) = (await store.payloads_at(tx, [payload["hash"]])).values()
+        places = [one.place for one in kept if one.place]
+        by_parts = [part for place in places for part in await store.parts_of(tx, lying, [place])]
+        assert by_parts == await store.parts_of(tx, lying, places)
+    assert unpack(by_parts[1], 288).tolist() == samples["values"]
+
+    before = (await house.get("/snapshots/SNAP-1")).json()
+    await house.go_to(payload["kept_until"] - timedelta(hours=1))
+    assert await house.worker.drain() == 0
+    await house.go_on(hours=2)
+    await house.worker.drain()
+    (gone,) = await house.rows("SELECT bytes, expired_at FROM payloads")
+    assert gone["bytes"] is None and gone["expired_at"] is not None
+    assert (await house.get("/snapshots/SNAP-1")).json() == before  # every number stays
+    fetched = await keeping.with_samples(house.deps, kept)
+    assert all(one.packed is None and one.rollup is not None for one in fetched)
+
+
+async def test_large_samples_lie_in_the_object_store_until_their_time_has_come(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_bucket(house, tmp_path, monkeypatch)
+    await house.begin()
+    (payload,) = await house.rows("SELECT hash, bytes, key, kept_until FROM payloads")
+    assert payload["bytes"] is None and files(tmp_path) == [payload["hash"]]
+    read = (await house.get("/snapshots/SNAP-1/series?sli=errors")).json()["series"][0]
+    assert read["missing"] is None and len(read["values"]) == 288
+
+    at = await house.deployed()
+    await house.go_to(at + DAY)
+    await house.worker.drain()
+    (closed,) = await house.said(ObservationClosed)
+    assert closed.outcome == "steady"  # judged on what the object store gave back
+
+    # An object that is gone, or a store that does not answer, is a plain 503 and not a hole in the samples.
+    (tmp_path / payload["key"]).rename(tmp_path / "away")
+    refused = await house.get("/snapshots/SNAP-1/series?sli=errors")
+    assert refused.status_code == 503 and "samples cannot be read" in refused.json()["detail"]
+    (tmp_path / "away").rename(tmp_path / payload["key"])
+
+    await house.go_to(payload["kept_until"] + timedelta(hours=1))
+    await house.worker.drain()
+    assert payload["hash"] not in files(tmp_path)
+    (gone,) = await house.rows("SELECT key, expired_at FROM payloads WHERE hash = $1", payload["hash"])
+    assert gone["key"] is None and gone["expired_at"] is not None
+
+
+async def test_an_upload_that_nobody_claims_is_removed_and_a_repeat_is_harmless(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_bucket(house, tmp_path, monkeypatch)
+    values = np.arange(500.0)
+    made = await keeping.uploaded(house.deps, bundle([values, None]))
+    again = await keeping.uploaded(house.deps, bundle([values, None]))
+    assert again == made and files(tmp_path) == [made.hash] and made.places[1] is None
+    await house.go_on(days=3)
+    await house.worker.drain()
+    assert files(tmp_path) == [] and await house.rows("SELECT * FROM payloads") == []
+
+    # One that would be claimed after that is refused, and the whole try made again; then it stays as long as was said.
+    async with house.db.house() as tx:
+        with pytest.raises(Busy):
+            await store.save_payload(tx, made, kept_until=tx.now + DAY)
+    made = await keeping.uploaded(house.deps, bundle([values, None]))
+    for days in (30, 10):
+        async with house.db.house() as tx:
+            await store.save_payload(tx, made, kept_until=tx.now + days * DAY)
+    await house.go_on(days=11)
+    await house.worker.drain()
+    place = made.places[0]
+    assert place is not None
+    found = (await keeping.fetched(house.deps, [place]))[place]
+    assert found is not None and unpack(found, 500).tolist() == values.tolist()
+    await house.go_on(days=20)
+    await house.worker.drain()
+    assert files(tmp_path) == [] and (await keeping.fetched(house.deps, [place]))[place] is None
+
+
+async def test_an_object_store_that_fails_keeps_nothing_and_is_tried_again(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_bucket(house, tmp_path, monkeypatch)
+    await house.policy()
+    await house.registered()
+
+    async def broken(*_: object) -> None:
+        raise BucketError("the object store fails (PermissionDeniedError)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.deps.bucket, "put", broken)
+        refused = await house.publish()
+    assert refused.status_code == 503 and "PermissionDenied" in refused.json()["detail"]
+    assert await house.rows("SELECT * FROM snapshots") == []
+    assert (await house.publish()).status_code == 201
+
+
+async def test_a_retry_does_not_read_again_what_was_read(house: House) -> None:
+    await house.begin()
+    at = await house.deployed()
+    house.prometheus.failing = {"errors"}
+    await house.go_to(at + DAY)
+    house.prometheus.asked.clear()
+    await house.worker.drain()
+    assert sorted(house.prometheus.asked) == ["errors", "heap", "latency"]
+    house.prometheus.asked.clear()
+    await house.go_on(minutes=10)
+    await house.worker.drain()
+    assert house.prometheus.asked == ["errors"]
+    house.prometheus.failing = set()
+    await house.go_on(minutes=10)
+    house.prometheus.asked.clear()
+    await house.worker.drain()
+    assert sorted(house.prometheus.asked) == ["errors", "errors", "heap", "latency"]  # the rest, and each one's history
+    (closed,) = await house.said(ObservationClosed)
+    assert closed.outcome == "steady"
+    assert await house.rows("SELECT * FROM partial_readings") == []
+
+
+async def test_what_a_superseded_look_has_read_is_forgotten(house: House) -> None:
+    await house.begin()
+    at = await house.deployed()
+    house.prometheus.failing = {"errors"}
+    await house.go_to(at + DAY)
+    await house.worker.drain()
+    assert len(await house.rows("SELECT * FROM partial_readings")) == 2
+    house.prometheus.failing = set()
+    await house.deployed(at=at - timedelta(hours=1), revision=2)
+    assert await house.rows("SELECT * FROM partial_readings") == []
