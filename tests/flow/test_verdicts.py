@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
+from xml.etree import ElementTree
 
 import httpx2
 import numpy as np
@@ -58,6 +59,17 @@ async def test_a_stored_verdict_is_what_the_stored_samples_say(house: House) -> 
     assert answer.json()["is_equal"] and again["is_equal"] and again["differences"] == [], again
     assert again["slis"] == 3 and again["numbers"] > 30 and again["judge_version"] == look["judge_version"]
     assert (await house.get("/change-requests/CR-1/recomputation", "stranger")).status_code == 404
+
+    picture = await house.get("/change-requests/CR-1/explanation?sli=latency", "ada")
+    assert picture.status_code == 200 and picture.headers["content-type"].startswith("image/svg+xml")
+    drawn = ElementTree.fromstring(picture.content)
+    paths = [each.get("class") for each in drawn.iter("{http://www.w3.org/2000/svg}path") if each.get("class")]
+    assert paths == ["earlier", "earlier", "before", "after"]  # two days, the benchmark, and what came after
+    assert drawn.findtext("{http://www.w3.org/2000/svg}desc") == look["comparisons"][0]["sentence"]
+    assert "seen from" in picture.text and "Latency p95 has moved" in picture.text
+    assert (await house.get("/change-requests/CR-1/explanation?sli=nothing")).status_code == 404
+    assert (await house.get("/change-requests/CR-1/explanation?sli=latency&kind=recovery")).status_code == 409
+    assert (await house.get("/change-requests/CR-1/explanation?sli=latency", "stranger")).status_code == 404
 
     # what was changed after the fact is found: an outcome, a number by a millionth
     await house.rows(
@@ -167,3 +179,72 @@ async def test_an_anchor_chosen_after_a_deploy_does_not_change_what_the_deploy_i
     await house.go_to(at + DAY)
     await house.worker.drain()
     assert (await house.observation("CR-2"))["current"]["anchor"] == "SNAP-1"
+
+
+# -- under a changed policy -------------------------------------------------------------------------------------------
+
+
+async def backtest(house: House, who: str = "olga", once: str | None = None, **changed: Any) -> httpx2.Response:
+    """Judge again under the product's policy with `changed` of an SLI (`sli`, `rules`) or of a part of it."""
+    slis = tuple(sli.model_copy(update=changed.get(sli.id, {})) for sli in POLICY.slis)
+    update: dict[str, Any] = {"slis": slis}
+    for part in ("observation", "benchmark"):
+        update[part] = getattr(POLICY, part).model_copy(update=changed.get(part, {}))
+    document = {**POLICY.model_copy(update=update).model_dump(mode="json"), **changed.get("document", {})}
+    return await house.client.post(
+        "/snapshotter/v1/products/epl/backtest",
+        json={"policy": document, **changed.get("body", {})},
+        headers=house.headers(who, once),
+    )
+
+
+async def test_a_changed_policy_is_tried_on_stored_verdicts_before_it_is_enforced(house: House) -> None:
+    await house.begin()
+    assert (await backtest(house)).status_code == 404  # nothing was judged yet
+    assert (await looked_at(house, step=1.6))["outcome"] == "moved"
+    await house.registered("CR-2")
+    await house.publish(change_request="CR-2", reason="before the second")
+    assert (await looked_at(house, "CR-2"))["outcome"] == "steady"
+    before = await house.tables()
+    house.prometheus.down = True  # nothing is read anew
+
+    same = (await backtest(house)).json()
+    assert [(v["change_request"], v["was"], v["now"]) for v in same["verdicts"]] == [
+        ("CR-2", "steady", "steady"),
+        ("CR-1", "moved", "moved"),
+    ]
+    assert same["flipped"] == 0 and same["next"] is None and same["policy_version"] == POLICY.version()
+
+    loose = (await backtest(house, latency={"min_relative": 5.0})).json()
+    flipped = loose["verdicts"][1]
+    assert (loose["flipped"], flipped["now"], flipped["flips"]) == (1, "steady", True)
+    assert [(s["sli"], s["was"], s["now"]) for s in flipped["slis"]] == [("latency", "moved", "steady")]
+    assert "less than the policy minds" in flipped["slis"][0]["sentence"]
+
+    shadow = (await backtest(house, latency={"shadow": True})).json()["verdicts"][1]
+    assert shadow["now"] == "steady" and shadow["slis"][0]["decides"] is False
+    better = (await backtest(house, latency={"direction": "lower_is_worse"})).json()["verdicts"][1]
+    assert better["now"] == "steady"
+    old = (await backtest(house, benchmark={"max_age_h": 0.000001})).json()["verdicts"]
+    assert [v["now"] for v in old] == ["inconclusive", "moved"]  # a stale benchmark shows that something moved, no more
+
+    other = (await backtest(house, errors={"query": "other"}, observation={"history_days": 7})).json()["verdicts"][0]
+    assert any(note.startswith("errors: was measured by another query") for note in other["notes"])
+    assert any("2 earlier days were read, not 7" in note for note in other["notes"])
+    assert [s["sli"] for s in other["slis"]] == ["errors"] and other["now"] == "steady"
+    page = (await backtest(house, body={"limit": 1})).json()
+    rest = (await backtest(house, body={"limit": 1, "cursor": page["next"]})).json()
+    assert [v["change_request"] for v in page["verdicts"] + rest["verdicts"]] == ["CR-2", "CR-1"]
+
+    unknown = await backtest(house, document={"colour": "red"})
+    assert unknown.status_code == 422 and "colour" in unknown.text
+    assert (await backtest(house, document={"id": "scp"})).status_code == 422
+    assert (await backtest(house, body={"limit": 51})).status_code == 422
+    for who in ("ada", "stranger"):  # an auditor reads; somebody of another product does neither
+        assert (await backtest(house, who)).status_code == 403
+    first = await backtest(house, once="b1")
+    again = await backtest(house, once="b1")
+    assert again.content == first.content and again.headers["idempotent-replay"] == "true"
+    assert await house.tables() == before
+    done = await house.rows("SELECT detail FROM audit WHERE action = 'backtest' AND NOT refused")
+    assert len(done) == 9

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 
 from services.snapshotter import handlers
-from services.snapshotter.commands import AnchorView, CalibrationView, ChooseAnchor, RecomputationView
+from services.snapshotter.commands import (
+    AnchorView,
+    BacktestView,
+    CalibrationView,
+    ChooseAnchor,
+    RecomputationView,
+    RunBacktest,
+)
+from shared.contracts import ObservationKind
 from shared.doors.caller import Caller, deps_of
 from shared.doors.problems import answered
 from shared.doors.strict import StrictRoute
@@ -71,6 +79,24 @@ async def read_calibration(call: Caller, deps: Deps, id: _Id) -> Response:
     return answered(await handlers.read_calibration(deps, call, id))
 
 
+@router.post(
+    "/products/{id}/backtest",
+    response_model=BacktestView,
+    responses={
+        **_OR_NONE,
+        403: {"description": "Not of operations, engineering or release management; the refusal is on the record."},
+    },
+    summary="Judge stored verdicts under a changed policy",
+    description=(
+        "Which verdicts of the product would flip if this policy were in force: its limits, directions, shadows, settle"
+        " delay, history and age of the benchmark, on the samples that were stored with each verdict. Nothing is read from a"
+        " source and nothing changes. What cannot be tested, such as an SLI with another query, is named in `notes`."
+    ),
+)
+async def backtest(call: Caller, deps: Deps, id: _Id, command: RunBacktest) -> Response:
+    return answered(await handlers.backtest(deps, call, id, command))
+
+
 @router.get(
     "/change-requests/{id}/recomputation",
     response_model=RecomputationView,
@@ -83,3 +109,29 @@ async def read_calibration(call: Caller, deps: Deps, id: _Id) -> Response:
 )
 async def recompute(call: Caller, deps: Deps, id: _Id) -> Response:
     return answered(await handlers.recompute(deps, call, id))
+
+
+@router.get(
+    "/change-requests/{id}/explanation",
+    response_class=Response,
+    responses={
+        **_OR_NONE,
+        200: {"content": {"image/svg+xml": {}}, "description": "The picture, with its sentence as its description."},
+        409: {"description": "There is no verdict of this kind that holds (yet)."},
+    },
+    summary="The picture behind an answer",
+    description=(
+        "Before, after, earlier days and the anchor of one SLI laid over each other by the clock, from stored samples, with"
+        " the minutes that were left out, from when the change is seen, and what fired. SVG without scripts or links."
+    ),
+)
+async def explain(
+    call: Caller,
+    deps: Deps,
+    id: _Id,
+    sli: Annotated[str, Query(min_length=1, max_length=64, description="Id of an SLI.")],
+    kind: ObservationKind = "after",
+    deployment: Annotated[int | None, Query(ge=1, le=1_000_000, description="The last one when not given.")] = None,
+) -> Response:
+    drawn = await handlers.explain(deps, call, id, sli, kind=kind, deployment=deployment)
+    return Response(drawn, media_type="image/svg+xml", headers={"Content-Security-Policy": "default-src 'none'"})

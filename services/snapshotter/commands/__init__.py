@@ -12,13 +12,17 @@ from services.snapshotter.commands.benchmarks import (
 from services.snapshotter.commands.judged import (
     AnchorChoiceView,
     AnchorView,
+    BacktestView,
     CalibrationView,
     ChooseAnchor,
     DayPairView,
     DifferenceView,
     FalseAlarmsView,
+    FlippedSLI,
     RecomputationView,
     RecomputedView,
+    RunBacktest,
+    TestedView,
 )
 from services.snapshotter.commands.snapshots import (
     BenchmarkView,
@@ -38,6 +42,7 @@ from services.snapshotter.commands.snapshots import (
 __all__ = [
     "AnchorChoiceView",
     "AnchorView",
+    "BacktestView",
     "BenchmarkView",
     "CalibrationView",
     "ChooseAnchor",
@@ -47,6 +52,7 @@ __all__ = [
     "DraftSnapshot",
     "EndPin",
     "FalseAlarmsView",
+    "FlippedSLI",
     "LookView",
     "ObservationView",
     "PinBenchmark",
@@ -58,10 +64,12 @@ __all__ = [
     "ReadingView",
     "RecomputationView",
     "RecomputedView",
+    "RunBacktest",
     "SamplesView",
     "SeriesView",
     "SnapshotPage",
     "SnapshotSummary",
     "SnapshotView",
+    "TestedView",
     "WindowView",
 ]

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
-from shared.contracts import Instant, ObservationKind, Outcome
+from shared.contracts import Instant, ObservationKind, Outcome, Policy, read_policy
 
 _Snapshot = Annotated[str, StringConstraints(pattern=r"^SNAP-[0-9]{1,18}$")]
 
@@ -26,6 +33,22 @@ class ChooseAnchor(BaseModel):
     reason: Annotated[str, StringConstraints(min_length=3, max_length=1000, strip_whitespace=True)] = Field(
         description="Why what has crept since the old anchor is accepted."
     )
+
+
+def _strictly(document: object, _: ValidatorFunctionWrapHandler) -> Policy:
+    return read_policy(document)  # the whole tree refuses unknown words, as a file in products/ does
+
+
+class RunBacktest(BaseModel):
+    """Judge stored looks again under a changed policy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: Annotated[Policy, WrapValidator(_strictly)] = Field(
+        description="The whole changed policy, the same document as a file in `products/`."
+    )
+    limit: int = Field(default=10, ge=1, le=50, description="Verdicts in this answer; each takes up to some seconds.")
+    cursor: _Snapshot | None = Field(default=None, description="`next` of the answer before, for older verdicts.")
 
 
 class _View(BaseModel):
@@ -116,3 +139,38 @@ class CalibrationView(_View):
     days_kept: int
     false_alarms: FalseAlarmsView
     day_pairs: tuple[DayPairView, ...] = Field(description="The newest 60, newest first.")
+
+
+class FlippedSLI(_View):
+    """An SLI whose answer, or whose say in the verdict, would be another one."""
+
+    sli: str
+    was: Outcome | None = Field(description="Null: it was not judged.")
+    now: Outcome | None = Field(description="Null: it would not be judged.")
+    decided: bool | None = Field(description="Whether it had a say in the verdict.")
+    decides: bool | None
+    sentence: str
+
+
+class TestedView(_View):
+    """A stored verdict, and what it would be."""
+
+    change_request: str
+    deployment: int
+    revision: int
+    kind: ObservationKind
+    closed_at: Instant | None
+    was: Outcome
+    now: Outcome | None = Field(description="Null: it cannot be tested, `sentence` says why.")
+    flips: bool
+    sentence: str
+    slis: tuple[FlippedSLI, ...]
+    notes: tuple[str, ...] = Field(description="What of the changed policy cannot be tested on what was read then.")
+
+
+class BacktestView(_View):
+    product: str
+    policy_version: str = Field(description="Of the changed policy, as it would be in force.")
+    verdicts: tuple[TestedView, ...] = Field(description="Newest first; superseded ones are left out.")
+    flipped: int
+    next: str | None = Field(description="Give it as `cursor` for older verdicts; null at the end.")

@@ -34,6 +34,7 @@ from services.snapshotter.domain.records import (
     Difference,
     Limits,
     Record,
+    aged,
     differences,
     record,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "Verdict",
     "Weighed",
     "Window",
+    "aged",
     "anchored",
     "benchmark_window",
     "choice_at",

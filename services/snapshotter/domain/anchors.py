@@ -82,20 +82,27 @@ def choose(
     return choice, fact
 
 
-def creep_sentence(anchor: Anchor | None, is_reference: bool, compared: Sequence[ComparedSLI]) -> str:
-    """What a verdict says of creep. `is_reference`: whether the anchor was looked at beside the benchmark."""
+def creep_sentence(anchor: Anchor | None, why_not: Sequence[str | None] | None, compared: Sequence[ComparedSLI]) -> str:
+    """What a verdict says of creep.
+
+    why_not  for each of `compared` None, or why the anchor has nothing of it; None when there was no second reference
+    """
     if anchor is None:
         return ""  # a recovery is held against what was before the deploy, and against nothing else
-    if anchor.snapshot is None:
+    if anchor.snapshot is None and why_not is None:
         return f"Creep was not looked at: {anchor.sentence}."
-    if not is_reference:
+    if why_not is None:
         return f"Creep was not looked at: the benchmark is the anchor itself ({anchor.sentence})."
+    absent = [why for why in why_not if why is not None]
+    if len(absent) == len(compared):
+        return f"Creep was not looked at: {absent[0] if absent else 'no SLI'} ({anchor.sentence})."
+    rest = f" For {len(absent)} of {len(compared)} it could not be looked at, first: {absent[0]}." if absent else ""
     crept = [one for one in compared if one.view == CREEP and one.outcome == "moved"]
     if not crept:
-        return f"No SLI that is steady has crept away from the anchor ({anchor.sentence})."
+        return f"No SLI that is steady has crept away from the anchor ({anchor.sentence}).{rest}"
     named = ", ".join(_how_far(one) for one in crept[:3]) + (f" and {len(crept) - 3} more" if len(crept) > 3 else "")
     count = "1 SLI has" if len(crept) == 1 else f"{len(crept)} SLIs have"
-    return f"{count} crept away from the anchor ({anchor.sentence}), though not at this deploy alone: {named}."
+    return f"{count} crept away from the anchor ({anchor.sentence}), though not at this deploy alone: {named}.{rest}"
 
 
 def _how_far(one: ComparedSLI) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
-from services.snapshotter.domain.benchmarks import BenchmarkState
+from services.snapshotter.domain.benchmarks import BenchmarkState, Standing
 from shared.contracts import ComparedSLI, Outcome
 
 #: Two numbers are the same when they differ by at most this share: stored ones have 9 significant digits.
@@ -30,6 +31,7 @@ class Record:
 
     benchmark_state: BenchmarkState
     benchmark_sentence: str
+    pin_id: str | None  #: by which the benchmark counted
     anchor_id: str | None
     anchor_sentence: str | None
     history_id: str | None
@@ -42,6 +44,7 @@ class Record:
         return {
             "benchmark_state": self.benchmark_state,
             "benchmark": self.benchmark_sentence,
+            "pin_id": self.pin_id,
             "anchor_id": self.anchor_id,
             "anchor": self.anchor_sentence,
             "history_id": self.history_id,
@@ -59,6 +62,7 @@ def record(document: Mapping[str, Any]) -> Record | None:
     return Record(
         benchmark_state=document["benchmark_state"],
         benchmark_sentence=document["benchmark"],
+        pin_id=document["pin_id"],
         anchor_id=document["anchor_id"],
         anchor_sentence=document["anchor"],
         history_id=document["history_id"],
@@ -68,6 +72,20 @@ def record(document: Mapping[str, Any]) -> Record | None:
         budget=document["budget"],
         numbers=document["numbers"],
     )
+
+
+def aged(found: Standing, by: datetime, max_age_h: float, *, is_pinned: bool) -> Standing:
+    """How a benchmark that counted would have stood at `by`, had it been allowed to be `max_age_h` old.
+
+    A pin holds whatever the age; and what had no benchmark, or one whose pin had expired, has none by being patient.
+    """
+    if found.counts is None or is_pinned or found.state not in ("good", "stale"):
+        return found
+    age_h = (by - found.counts.window.end).total_seconds() / 3600
+    if age_h > max_age_h:
+        old = f"{found.counts.id} was {age_h:.0f} h old; the policy allows {max_age_h:g} h"
+        return replace(found, state="stale", sentence=old)
+    return replace(found, state="good", sentence=f"{found.counts.id}, {max(0.0, age_h):.1f} h old")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 from services.snapshotter.handlers.again import recompute
 from services.snapshotter.handlers.anchors import choose_anchor, read_anchor
+from services.snapshotter.handlers.backtest import backtest
 from services.snapshotter.handlers.benchmarks import draft_snapshot, publish_draft, publish_snapshot
 from services.snapshotter.handlers.calibrating import read_calibration
 from services.snapshotter.handlers.days import (
@@ -16,6 +17,7 @@ from services.snapshotter.handlers.days import (
 )
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.drafts import draft_for_review, on_review_requested
+from services.snapshotter.handlers.explain import explain
 from services.snapshotter.handlers.heard import (
     on_cr_deployed,
     on_cr_described,
@@ -65,10 +67,12 @@ __all__ = [
     "JOBS",
     "ON",
     "Deps",
+    "backtest",
     "choose_anchor",
     "draft_snapshot",
     "end_pin",
     "expire_samples",
+    "explain",
     "keep_day",
     "list_pins",
     "list_snapshots",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,15 +39,13 @@ class Calibrated:
     limits: Limits
 
 
-async def calibrated(tx: Tx, product_id: str, policy: Policy, by: datetime) -> Calibrated:
-    """The product's calibration from the days that were over at `by`."""
-    days = depth(policy)
+async def pairs_at(tx: Tx, product_id: str, policy: Policy, by: datetime) -> tuple[Weighed, ...]:
+    """The product's pairs of days that were over at `by`, and which of them count."""
     pairs = [
         one for one in await store.pairs_of(tx, product_id, by - FAR_BACK, by) if one.judge_version == judging.VERSION
     ]
     disturbed = await store.disturbances(tx, product_id, min((p.starts_at for p in pairs), default=by))
-    weighed = domain.weighed(pairs, disturbed, days)
-    return await asyncio.to_thread(_calibrated, product_id, policy, weighed, days)
+    return domain.weighed(pairs, disturbed, depth(policy))
 
 
 def depth(policy: Policy) -> int:
@@ -56,7 +53,9 @@ def depth(policy: Policy) -> int:
     return max(days for days in SHIPPED.limits if days <= max(1, policy.observation.history_days))
 
 
-def _calibrated(product_id: str, policy: Policy, weighed: Sequence[Weighed], days: int) -> Calibrated:
+def calibrated(product_id: str, policy: Policy, weighed: Sequence[Weighed]) -> Calibrated:
+    """The product's calibration from these pairs. CPU work, and a slow import at the first time: not in a transaction."""
+    days = depth(policy)
     counted = [one.pair for one in weighed if one.left_out is None and one.pair.score is not None]
     tops = [pair.score for pair in counted if pair.score is not None]
     found = calibrate(SHIPPED, tops, days, ALPHA)
@@ -94,7 +93,8 @@ async def read_calibration(deps: Deps, call: Call, product_id: str) -> Answer:
         if found is None or tx.caller is None or not tx.caller.roles(product_id):
             raise NotFound(f"There is no product {product_id} here.")
         kept = await store.kept_days(tx, product_id, tx.now - FAR_BACK)
-        now = await calibrated(tx, product_id, found[1], tx.now)
+        weighed = await pairs_at(tx, product_id, found[1], tx.now)
+    now = await deps.workers.run(calibrated, product_id, found[1], weighed)
     return Answer(200, dumps(_view(product_id, found[1], now, len(kept))))
 
 

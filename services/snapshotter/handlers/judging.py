@@ -92,13 +92,14 @@ def judged(grounds: Grounds) -> Judged:
     days = _days(policy, grounds.history, window)
     settled_s = settle_s(look, policy)
     fitted = fitted_with(grounds.limits.own)
+    references = [_window(policy, grounds.anchor, window.step_s)] if grounds.anchor else []
     answers = judging.judge(
         _benchmark(grounds),
         after,
         [_rule(sli) for sli in policy.slis],
         deployed_at_s=look.starts_at.timestamp(),
         settle_s=settled_s,
-        references=[_window(policy, grounds.anchor, window.step_s)] if grounds.anchor else (),
+        references=references,
         history=days,
         fitted=fitted,
     )
@@ -108,7 +109,7 @@ def judged(grounds: Grounds) -> Judged:
         replace(
             found,
             anchor_id=grounds.anchor.id if grounds.anchor else None,
-            creep=creep_sentence(grounds.anchored, grounds.anchor is not None, compared),
+            creep=creep_sentence(grounds.anchored, references[0].missing if references else None, compared),
             limits=grounds.limits.sentence,
         ),
         judging.VERSION,

@@ -11,7 +11,7 @@ import structlog
 
 from services.snapshotter import domain, store
 from services.snapshotter.handlers.anchors import anchor_at
-from services.snapshotter.handlers.calibrating import calibrated
+from services.snapshotter.handlers.calibrating import calibrated, pairs_at
 from services.snapshotter.handlers.capture import Captured, capture, prepared
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.judging import Grounds, Judged, Taken, judged, unjudged
@@ -40,7 +40,7 @@ class _Plan:
     benchmark: Taken | None
     anchored: domain.Anchor | None
     anchor: Taken | None
-    limits: domain.Limits
+    pairs: tuple[domain.Weighed, ...] | None  #: what limits of the product's own would rest on; None: it has none here
     known: Mapping[str, Series]  #: what earlier tries of this look have read
     deployed_at: datetime | None
     now: datetime
@@ -69,7 +69,10 @@ async def take_snapshot(deps: Deps, appointment: Appointment) -> None:
     history = await _history(deps, plan, captured)
     made = await prepared(deps, captured)
     past = await prepared(deps, history) if history else None
-    grounds = await filled(deps, _grounds(plan, captured, made, history, past))
+    limits = domain.SHIPPED_LIMITS
+    if plan.pairs is not None:
+        limits = (await deps.workers.run(calibrated, look.product_id, policy, plan.pairs)).limits
+    grounds = await filled(deps, _grounds(plan, limits, captured, made, history, past))
     try:
         found = await deps.workers.run(judged, grounds)
     except Exception as error:
@@ -118,7 +121,7 @@ async def take_snapshot(deps: Deps, appointment: Appointment) -> None:
         history_id = await _kept_history(tx, plan, history, past) if history and past else None
         await store.save_observation(tx, closed)
         await store.save_comparisons(
-            tx, closed, found.verdict.comparisons, found.judge_version, _document(plan, found, history_id)
+            tx, closed, found.verdict.comparisons, found.judge_version, _document(plan, limits, found, history_id)
         )
         await store.save_change_request(tx, cr, version=cr.version + len(facts))
         for sequence, fact in enumerate(facts, cr.version + 1):
@@ -144,9 +147,7 @@ async def _plan(tx: Tx, appointment: Appointment) -> _Plan | None:
     cr = await store.change_request(tx, look.cr_id) or domain.ChangeRequest(look.cr_id, look.product_id)
     against, deployed_at = await _standing(tx, cr, look, policy)
     anchored = await anchor_at(tx, look.product_id, deployed_at or look.starts_at) if look.kind == "after" else None
-    limits = domain.SHIPPED_LIMITS
-    if look.kind == "after":
-        limits = (await calibrated(tx, look.product_id, policy, deployed_at or look.starts_at)).limits
+    pairs = await pairs_at(tx, look.product_id, policy, deployed_at or look.starts_at) if look.kind == "after" else None
     second = anchored.snapshot if anchored and anchored.snapshot != against.counts else None
     window = domain.observed_window(look, policy)
     count = steps(window.start.timestamp(), window.end.timestamp(), window.step_s)
@@ -158,7 +159,7 @@ async def _plan(tx: Tx, appointment: Appointment) -> _Plan | None:
         await taken(tx, against.counts),
         anchored,
         await taken(tx, second),
-        limits,
+        pairs,
         known,
         deployed_at,
         tx.now,
@@ -166,7 +167,12 @@ async def _plan(tx: Tx, appointment: Appointment) -> _Plan | None:
 
 
 def _grounds(
-    plan: _Plan, captured: Captured, made: store.Kept, history: Captured | None, past: store.Kept | None
+    plan: _Plan,
+    limits: domain.Limits,
+    captured: Captured,
+    made: store.Kept,
+    history: Captured | None,
+    past: store.Kept | None,
 ) -> Grounds:
     return Grounds(
         plan.look,
@@ -177,7 +183,7 @@ def _grounds(
         plan.anchored,
         plan.anchor,
         Taken("the history", history.window, past.series) if history and past else None,
-        plan.limits,
+        limits,
     )
 
 
@@ -207,15 +213,16 @@ async def _kept_history(tx: Tx, plan: _Plan, history: Captured, past: store.Kept
     return snapshot.id
 
 
-def _document(plan: _Plan, found: Judged, history_id: str | None) -> dict[str, Any]:
+def _document(plan: _Plan, limits: domain.Limits, found: Judged, history_id: str | None) -> dict[str, Any]:
     """What is stored with the answers: what the verdict rested on, every number, and how it is to be shown."""
     kept = domain.Record(
         benchmark_state=plan.against.state,
         benchmark_sentence=plan.against.sentence,
+        pin_id=plan.against.pin.id if plan.against.pin else None,
         anchor_id=plan.anchor.id if plan.anchor else None,
         anchor_sentence=plan.anchored.sentence if plan.anchored else None,
         history_id=history_id,
-        limits=plan.limits,
+        limits=limits,
         budget=found.budget,
         numbers=found.numbers,
     )

@@ -23,11 +23,13 @@ from services.snapshotter.store.days import (
     save_pairs,
 )
 from services.snapshotter.store.observations import (
+    JudgedLook,
     Trying,
     comparisons_of,
     deployment,
     deployments_between,
     deployments_of,
+    judged_looks,
     observations_of,
     save_comparisons,
     save_deployment,
@@ -67,6 +69,7 @@ from services.snapshotter.store.subjects import (
 from services.snapshotter.store.tables import metadata
 
 __all__ = [
+    "JudgedLook",
     "Kept",
     "KeptSeries",
     "Payload",
@@ -91,6 +94,7 @@ __all__ = [
     "insert_pin",
     "insert_provenance",
     "insert_snapshot",
+    "judged_looks",
     "kept_days",
     "known_content",
     "latest_draft",

@@ -11,7 +11,7 @@ from sqlalchemy import Row, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.snapshotter.domain import Deployment, Observation
-from services.snapshotter.store.tables import agenda, deployments, observations
+from services.snapshotter.store.tables import agenda, deployments, observations, snapshots
 from shared.contracts import ComparedSLI
 from shared.db import Tx
 
@@ -116,6 +116,32 @@ async def comparisons_of(tx: Tx, cr_id: str) -> dict[tuple[int, int, str], tuple
         )
     )
     return {(row.deployment, row.revision, row.kind): (row.judge_version, row.comparisons) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedLook:
+    """A look that was judged, with its stored document. `place` is where the next page of older ones begins."""
+
+    look: Observation
+    document: Mapping[str, Any]
+    place: str
+
+
+async def judged_looks(tx: Tx, product_id: str, *, before: str | None, limit: int) -> list[JudgedLook]:
+    """The product's verdicts that hold, the newest snapshot first. `before`: a place on an earlier page."""
+    c = observations.c
+    found = (
+        select(*(c[name] for name in _LOOK), c.comparisons, snapshots.c.number)
+        .join(snapshots, snapshots.c.id == c.snapshot_id)
+        .where(c.product_id == product_id, c.state == "closed", c.comparisons.is_not(None))
+    )
+    if before is not None:
+        found = found.where(snapshots.c.number < int(before.removeprefix("SNAP-")))
+    rows = await tx.all(found.order_by(snapshots.c.number.desc()).limit(limit))
+    return [
+        JudgedLook(Observation(**{name: row._mapping[name] for name in _LOOK}), row.comparisons, f"SNAP-{row.number}")
+        for row in rows
+    ]
 
 
 async def trying(tx: Tx, job: str, look_subjects: Iterable[str]) -> dict[str, Trying]:
