@@ -134,13 +134,15 @@ async def test_ten_verified_steps_of_three_percent_raise_an_alarm_though_none_al
     assert again["is_equal"], again
 
     # operations accepts it, by an act on the record: the next deploy is held against the new anchor, the last stays
-    newest = (await house.publish(change_request=closed.cr_id, reason="accepted as it is")).json()["id"]
+    despite = {"deviated": "operations accepts it"}
+    published = await house.publish(change_request=closed.cr_id, reason="accepted as it is", despite=despite)
+    newest = published.json()["id"]
     answer = await choose(house, snapshot=newest, reason="the new cipher costs that")
     assert answer.status_code == 201, answer.text
     assert answer.json()["is_chosen"] and answer.json()["snapshot"] == newest
     assert (await house.observation(closed.cr_id))["current"]["creep"] == last["creep"]
     await house.registered("CR-11")
-    await house.publish(change_request="CR-11", reason="before the next")
+    await house.publish(change_request="CR-11", reason="before the next", despite=despite)
     after = await looked_at(house, "CR-11")
     assert (after["outcome"], after["anchor"]) == ("steady", newest), after
 
@@ -203,7 +205,8 @@ async def test_a_changed_policy_is_tried_on_stored_verdicts_before_it_is_enforce
     assert (await backtest(house)).status_code == 404  # nothing was judged yet
     assert (await looked_at(house, step=1.6))["outcome"] == "moved"
     await house.registered("CR-2")
-    await house.publish(change_request="CR-2", reason="before the second")
+    despite = {"deviated": "kept as it is", "moved": "for good"}
+    await house.publish(change_request="CR-2", reason="before the second", despite=despite)
     assert (await looked_at(house, "CR-2"))["outcome"] == "steady"
     before = await house.tables()
     house.prometheus.down = True  # nothing is read anew
