@@ -140,7 +140,7 @@ class Policy(_Part):
     evidence: EvidenceRules = EvidenceRules()
     benchmark: BenchmarkRules = BenchmarkRules()
     observation: ObservationRules = ObservationRules()
-    samples: SampleRules = SampleRules()
+    samples: Annotated[SampleRules, Later] = SampleRules()
     slis: tuple[SLI, ...] = Field(max_length=500)
     clocks: Clocks = Clocks()
     freshness_s: float = Field(default=60, ge=5, le=3600)  #: a gate answer on facts older than this is no
