@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from services.snapshotter import store
@@ -69,8 +71,59 @@ async def test_one_series_is_read_without_the_others_and_expires_with_them(house
     (gone,) = await house.rows("SELECT bytes, expired_at FROM payloads")
     assert gone["bytes"] is None and gone["expired_at"] is not None
     assert (await house.get("/snapshots/SNAP-1")).json() == before  # every number stays
+    document = (await house.get("/snapshots/SNAP-1/series?sli=errors")).json()
+    (errors,) = document["series"]
+    assert (document["resolution"], document["step_s"], document["steps"]) == ("hourly", 3600, 24)
+    assert errors["values"] == [] and errors["max"][3] == max(samples["values"][36:48])
+    assert len((await house.get("/snapshots/SNAP-1/series?sli=errors&points=12")).json()["series"][0]["min"]) == 12
     fetched = await keeping.with_samples(house.deps, kept)
     assert all(one.packed is None and one.rollup is not None for one in fetched)
+
+
+async def test_two_snapshots_are_laid_side_by_side_as_json_csv_and_arrow(house: House) -> None:
+    await house.begin()
+    at = await house.deployed()
+    house.prometheus.level["errors"] = lambda t: np.where(np.abs(t - at.timestamp() - 7200) < 150, 50.0, 1.0)
+    await house.go_to(at + DAY)
+    await house.worker.drain()
+    path = "/snapshots/SNAP-2/series?with=SNAP-1"
+    document = (await house.get(path)).json()
+    assert (document["resolution"], document["step_s"], document["steps"], document["with"]) == (
+        "raw",
+        300,
+        288,
+        "SNAP-1",
+    )
+    assert [one["sli"] for one in document["series"]] == ["latency", "errors", "heap"]  # all, when none is named
+    errors = document["series"][1]
+    benchmark = (await house.get("/snapshots/SNAP-1/series?sli=errors")).json()
+    shift = round((document["start_s"] - benchmark["start_s"]) % 86_400 / 300) % 288
+    own = benchmark["series"][0]["values"]
+    assert errors["with"]["values"] == own[shift:] + own[:shift] and errors["with"]["query"] == "errors"
+
+    # In 24 steps, one of the 288 samples that is fifty times the others is still there.
+    few = (await house.get(path + "&points=24&sli=errors")).json()
+    assert (few["steps"], few["step_s"], few["series"][0]["values"]) == (24, 3600, [])
+    assert max(few["series"][0]["max"]) == max(errors["values"]) > 10 * max(few["series"][0]["min"])
+    assert max(few["series"][0]["with"]["max"]) == max(own)
+
+    answer = await house.client.get(
+        f"/snapshotter/v1{path}", headers={**house.headers("ada"), "Accept": "application/vnd.apache.arrow.stream"}
+    )
+    assert answer.headers["content-type"] == "application/vnd.apache.arrow.stream"
+    table = pa.ipc.open_stream(answer.content).read_all()
+    assert table.column_names == ["sli", "at", "value", "with_value"] and table.num_rows == 3 * 288
+    assert table["value"].to_pylist()[288:576] == errors["values"]
+    assert table["with_value"].to_pylist()[288:576] == errors["with"]["values"]
+    assert table["at"][288].as_py().timestamp() == pytest.approx(document["start_s"], abs=0.001)
+    assert set(table["sli"].to_pylist()[288:576]) == {"errors"}
+
+    rows = list(csv.reader((await house.get(path + "&format=csv&sli=errors&points=24")).text.splitlines()))
+    assert rows[0] == ["sli", "at", "min", "max", "with_min", "with_max"] and len(rows) == 25
+    assert [float(row[3]) for row in rows[1:]] == few["series"][0]["max"] and rows[1][1].endswith("Z")
+
+    wrong = await house.get("/snapshots/SNAP-1/series?with=SNAP-2", "stranger")
+    assert wrong.status_code == 404
 
 
 async def test_large_samples_lie_in_the_object_store_until_their_time_has_come(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi.responses import StreamingResponse
 
 from services.snapshotter import handlers
 from services.snapshotter.commands import ObservationView, PublishSnapshot, SamplesView, SnapshotPage, SnapshotView
@@ -86,17 +87,53 @@ async def read_snapshot(call: Caller, deps: Deps, id: _Id) -> Response:
 @router.get(
     "/snapshots/{id}/series",
     response_model=SamplesView,
-    responses=_OR_NONE,
-    summary="Samples of some SLIs of a snapshot",
-    description="`?sli=latency-p95&sli=errors`, at most 20. One value per step from `start_s` on, null where there is no number.",
+    responses={
+        **_OR_NONE,
+        200: {
+            "description": "As JSON, CSV (`sli,at,value`) or an Arrow IPC stream of the same columns.",
+            "content": {"text/csv": {}, "application/vnd.apache.arrow.stream": {}},
+        },
+        503: {"description": "The samples lie in an object store that does not answer. Try again."},
+    },
+    summary="Samples of a snapshot, streamed",
+    description=(
+        "`?sli=latency-p95&sli=errors` for some SLIs, all without it. One value per step from `start_s` on; null (NaN in"
+        " Arrow, nothing in CSV) where there is no number. `format`, or else `Accept`, chooses JSON, CSV or Arrow."
+        "\n\n`with=SNAP-2` puts another snapshot beside, each of its steps where the clock shows the same time of day (UTC)."
+        " `points=800` gives at most so many steps, each with the least and the largest sample in it: no spike is lost."
+        " When the raw samples of either have expired, `resolution` is `hourly`: min, median, p95 and max of each hour."
+    ),
 )
-async def read_samples(
+async def read_series(
     call: Caller,
     deps: Deps,
     id: _Id,
-    sli: Annotated[list[str], Query(description="Ids of SLIs.", min_length=1, max_length=20)],
+    sli: Annotated[list[str] | None, Query(description="Ids of SLIs; all when none is given.", max_length=500)] = None,
+    beside: Annotated[
+        str | None, Query(alias="with", pattern=r"^SNAP-[0-9]{1,18}$", description="Another snapshot.")
+    ] = None,
+    points: Annotated[int | None, Query(ge=2, le=20_000, description="At most so many steps.")] = None,
+    format: Literal["json", "csv", "arrow"] | None = None,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
-    return answered(await handlers.read_samples(deps, call, id, sli))
+    chosen = format or _wanted(accept)
+    found = await handlers.read_series(
+        deps, call, id, slis=list(dict.fromkeys(sli or ())), beside=beside, points=points, form=chosen
+    )
+    return StreamingResponse(found.pieces, media_type=found.media_type)
+
+
+def _wanted(accept: str) -> Literal["json", "csv", "arrow"]:
+    """The first of our formats that is named; JSON for whoever does not care."""
+    for each in accept.lower().split(","):
+        name = each.partition(";")[0].strip()
+        if name == "text/csv":
+            return "csv"
+        if name == "application/vnd.apache.arrow.stream":
+            return "arrow"
+        if name in ("application/json", "*/*"):
+            break
+    return "json"
 
 
 @router.get(

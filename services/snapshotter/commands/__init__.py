@@ -27,6 +27,7 @@ from services.snapshotter.commands.judged import (
 from services.snapshotter.commands.snapshots import (
     BenchmarkView,
     DeploymentView,
+    LineView,
     LookView,
     ObservationView,
     PublishSnapshot,
@@ -53,6 +54,7 @@ __all__ = [
     "EndPin",
     "FalseAlarmsView",
     "FlippedSLI",
+    "LineView",
     "LookView",
     "ObservationView",
     "PinBenchmark",

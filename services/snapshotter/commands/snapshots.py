@@ -177,8 +177,28 @@ class ObservationView(_View):
     current: LookView | None = Field(description="The latest look that is not superseded.")
 
 
+_Numbers = tuple[float | None, ...]
+
+
+class LineView(_View):
+    """The same SLI of the other snapshot, each step where the clock (UTC) shows the same."""
+
+    sli: str | None = None
+    title: str | None = None
+    unit: str | None = None
+    query: str | None = None
+    source: str | None = None
+    hash: str | None = None
+    missing: str | None = None
+    values: _Numbers = ()
+    min: _Numbers | None = None
+    median: _Numbers | None = None
+    p95: _Numbers | None = None
+    max: _Numbers | None = None
+
+
 class SeriesView(_View):
-    """Samples of some SLIs of one snapshot. Written by hand as JSON: this class is its description."""
+    """Samples of one SLI of a snapshot. Written by hand as JSON: this class is its description."""
 
     sli: str
     title: str
@@ -187,14 +207,23 @@ class SeriesView(_View):
     source: str
     hash: str
     missing: str | None
-    values: tuple[float | None, ...] = Field(
-        description="One per step from `start_s` on; null where there is no number."
+    values: _Numbers = Field(
+        description="One per step from `start_s` on; null where there is no number. Empty where `min` and `max` stand."
     )
+    min: _Numbers | None = Field(default=None, description="With `points`, or hourly: the least in each step.")
+    median: _Numbers | None = Field(default=None, description="Hourly, without `points`.")
+    p95: _Numbers | None = Field(default=None, description="Hourly, without `points`.")
+    max: _Numbers | None = Field(default=None, description="The largest in each step: no spike is lost.")
+    with_: LineView | None = Field(default=None, alias="with")
 
 
 class SamplesView(_View):
     snapshot: str
     start_s: float = Field(description="Unix seconds of the first step.")
-    step_s: int
+    step_s: int = Field(description="Of this answer: longer than the snapshot's with `points`, or when it is hourly.")
     steps: int
+    resolution: Literal["raw", "hourly"] = Field(
+        description="`hourly`: raw samples have expired (the policy's `samples.raw_days`); roll-ups are shown instead."
+    )
+    with_: str | None = Field(default=None, alias="with", description="The other snapshot.")
     series: tuple[SeriesView, ...]

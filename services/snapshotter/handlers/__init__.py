@@ -27,7 +27,8 @@ from services.snapshotter.handlers.heard import (
 from services.snapshotter.handlers.keeping import expire_samples
 from services.snapshotter.handlers.observations import take_snapshot
 from services.snapshotter.handlers.pins import end_pin, expire_pin, list_pins, pin_benchmark
-from services.snapshotter.handlers.reading import list_snapshots, read_observation, read_samples, read_snapshot
+from services.snapshotter.handlers.reading import list_snapshots, read_observation, read_snapshot
+from services.snapshotter.handlers.series import read_series
 from shared.contracts import (
     CRChanged,
     CRDeployed,
@@ -82,7 +83,7 @@ __all__ = [
     "read_anchor",
     "read_calibration",
     "read_observation",
-    "read_samples",
+    "read_series",
     "read_snapshot",
     "recompute",
     "score_days",

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-
-import orjson
 
 from services.snapshotter import domain, store
 from services.snapshotter.commands import (
@@ -23,45 +20,27 @@ from services.snapshotter.commands import (
     WindowView,
 )
 from services.snapshotter.handlers.deps import Deps
-from services.snapshotter.handlers.keeping import with_samples
 from services.snapshotter.handlers.standings import benchmark_view
-from services.snapshotter.samples import unpack
 from services.snapshotter.sources import steps
 from shared import policies
 from shared.access import Call
 from shared.answers import Answer
 from shared.contracts import AlsoDeployed, ComparedSLI, SnapshotKind
 from shared.db import Tx
-from shared.errors import Invalid, NotFound
+from shared.errors import NotFound
 from shared.jsons import dumps
 
-#: Series in one answer: some 3 MB at the finest step.
-MOST_SERIES = 20
 _JOB = "take_snapshot"
 
 
 async def read_snapshot(deps: Deps, call: Call, snapshot_id: str) -> Answer:
     """One snapshot with a line per SLI, without samples. Raises NotFound."""
     async with deps.db.read(call) as tx:
-        found = await _visible_snapshot(tx, snapshot_id)
+        found = await visible_snapshot(tx, snapshot_id)
         kept = await store.series_of(tx, found.id)
         made = (await store.provenances_of(tx, [found.id])).get(found.id)
         became = await store.published_as(tx, found.id) if found.kind == "draft" else None
     return Answer(200, dumps(snapshot_view(found, kept, made, became)))
-
-
-async def read_samples(deps: Deps, call: Call, snapshot_id: str, slis: Sequence[str]) -> Answer:
-    """The samples of some SLIs of one snapshot, and of no others. Raises NotFound, Invalid."""
-    wanted = list(dict.fromkeys(slis))
-    if not 1 <= len(wanted) <= MOST_SERIES:
-        raise Invalid(f"Say 1 to {MOST_SERIES} SLIs, as ?sli=...&sli=...")
-    async with deps.db.read(call) as tx:
-        found = await _visible_snapshot(tx, snapshot_id)
-        kept = await store.series_of(tx, found.id, wanted)
-    unknown = set(wanted) - {one.sli for one in kept}
-    if unknown:
-        raise NotFound(f"{found.id} has no SLI {sorted(unknown)[0]}.")
-    return Answer(200, await asyncio.to_thread(_samples, found, await with_samples(deps, kept)))
 
 
 async def list_snapshots(
@@ -103,7 +82,8 @@ async def read_observation(deps: Deps, call: Call, cr_id: str) -> Answer:
 # -- views ------------------------------------------------------------------------------------------------------------
 
 
-async def _visible_snapshot(tx: Tx, snapshot_id: str) -> domain.Snapshot:
+async def visible_snapshot(tx: Tx, snapshot_id: str) -> domain.Snapshot:
+    """The snapshot, for a caller with a role on its product. Raises NotFound."""
     found = await store.snapshot(tx, snapshot_id)
     if found is None or tx.caller is None or not tx.caller.roles(found.product_id):
         raise NotFound(f"There is no snapshot {snapshot_id} here.")
@@ -175,30 +155,6 @@ def snapshot_view(
         provenance=provenance,
         links={"self": path, "series": f"{path}/series?sli={{sli}}"},
     )
-
-
-def _samples(of: domain.Snapshot, kept: Sequence[store.KeptSeries]) -> bytes:
-    count = _count(of)
-    document = {
-        "snapshot": of.id,
-        "start_s": of.window.start.timestamp(),
-        "step_s": of.window.step_s,
-        "steps": count,
-        "series": [
-            {
-                "sli": one.sli,
-                "title": one.title,
-                "unit": one.unit,
-                "query": one.query,
-                "source": one.source,
-                "hash": one.hash,
-                "missing": one.missing,
-                "values": [] if one.packed is None else unpack(one.packed, count),
-            }
-            for one in kept
-        ],
-    }
-    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)  # writes NaN as null
 
 
 def _count(of: domain.Snapshot) -> int:
