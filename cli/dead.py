@@ -10,7 +10,7 @@ import orjson
 from shared.bus import Letter, open_bus
 from shared.bus.kept import given_back
 from shared.errors import Conflict, NotFound
-from shared.settings import SERVICES
+from shared.settings import SERVICES, Settings
 
 
 async def listed(admin_url: str, service: str | None) -> list[dict[str, Any]]:
@@ -40,7 +40,7 @@ async def shown(admin_url: str, service: str, id: int) -> dict[str, Any]:
     return {**dict(row), "key": _text(row["key"]), "value": _text(row["value"]), "headers": headers}
 
 
-async def replayed(admin_url: str, bus_url: str | None, service: str, id: int) -> None:
+async def replayed(admin_url: str, settings: Settings, service: str, id: int) -> None:
     """Send it again to where it lay. Raises Conflict when that was done already.
 
     Marked only after the bus took it: killed in between, it is sent twice, which the inbox makes harmless.
@@ -51,7 +51,7 @@ async def replayed(admin_url: str, bus_url: str | None, service: str, id: int) -
         if row["replayed_at"] is not None:
             raise Conflict(f"Letter {id} of {service} was replayed at {row['replayed_at']:%Y-%m-%d %H:%M:%S} UTC.")
         headers = given_back(orjson.loads(row["headers"]))
-        async with open_bus(bus_url or admin_url) as bus:
+        async with open_bus(settings.bus_at(admin_url), access=settings.kafka_access()) as bus:
             publisher = await bus.publisher()
             try:
                 await publisher.publish([Letter(row["topic"], _text(row["key"]), row["value"] or b"", headers)])

@@ -116,11 +116,13 @@ def db_upgrade(
 def topics_apply(as_json: Json = False) -> None:
     """Create the topics that are missing; report what drifted. Partitions are never changed."""
     from shared.bus import open_bus
+    from shared.settings import Settings
     from shared.topics import apply as apply_topics
     from shared.topics import specs
 
     async def make() -> list[str]:
-        async with open_bus(os.environ.get("DAYMARK_BUS_URL") or admin_url()) as bus:
+        settings = Settings()
+        async with open_bus(settings.bus_at(admin_url()), access=settings.kafka_access()) as bus:
             return list(await apply_topics(bus))
 
     drift = run(make())
@@ -253,8 +255,9 @@ def dead_show(service: str, id: int, as_json: Json = False) -> None:
 def dead_replay(service: str, id: int, as_json: Json = False) -> None:
     """Put a dead letter back on its topic, for its key to be heard again, once what stood in its way is mended."""
     from cli.dead import replayed
+    from shared.settings import Settings
 
-    run(replayed(admin_url(), os.environ.get("DAYMARK_BUS_URL"), service, id))
+    run(replayed(admin_url(), Settings(), service, id))
     print(json.dumps({"replayed": id})) if as_json else out.print(f"Letter {id} of {service} is on its topic again.")
 
 

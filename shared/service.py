@@ -94,7 +94,8 @@ def service(
             db = Database(url, service=name, rights=rights, role=role, pool_size=settings.pool_size)
             stack.push_async_callback(db.close)
             telemetry.watch_engine(db.engine)
-            bus = await stack.enter_async_context(open_bus(settings.bus_url or url, role=role))
+            bus_url, access = settings.bus_at(url), settings.kafka_access()
+            bus = await stack.enter_async_context(open_bus(bus_url, role=role, access=access))
             made = await stack.enter_async_context(deps(Parts(db, bus, telemetry, settings)))
             app.state.deps, app.state.db, app.state.settings = made, db, settings
             watch = {HEARTBEATS: on_heartbeat} if hears_heartbeats else {}

@@ -348,9 +348,9 @@ def aggregate_of(event: Event[Fact]) -> str:
 
 async def ends_of(servers: str) -> dict[TP, int]:
     """Where each partition of each topic ends."""
-    from shared.bus.kafka_clients import LATEST, offsets
+    from shared.bus.kafka_clients import LATEST, Cluster, offsets
 
-    return await offsets(servers, [spec.name for spec in specs()], LATEST)
+    return await offsets(Cluster(servers), [spec.name for spec in specs()], LATEST)
 
 
 async def read(servers: str) -> list[Event[Fact]]:

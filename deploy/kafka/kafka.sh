@@ -8,6 +8,7 @@
 #   kafka.sh jars               only fetch the jars, print where they are
 #
 # DIR holds data, kafka.log, kafka.pid, server.properties; PORT (9092) is for clients, PORT + 1 for the controller.
+# Where there is a DIR/more.properties, its settings come on top.
 # The jars are fetched once into $DAYMARK_KAFKA_JARS (the user's cache directory unless set) and shared by all.
 set -euo pipefail
 
@@ -64,6 +65,7 @@ group.initial.rebalance.delay.ms=0
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=2000
 CONF
+  if [[ -f $dir/more.properties ]]; then cat "$dir/more.properties"; fi # what comes later counts
 }
 
 prepare() { # PORT

@@ -72,7 +72,7 @@ class OneProcess:
 async def prepare(admin_url: str, settings: Settings, *, movable: bool = False, behind_s: float = 0.0) -> None:
     """Tables, roles and topics, where they are missing."""
     await upgrade(admin_url, movable=movable, behind_s=behind_s)
-    async with open_bus(settings.bus_url or admin_url) as bus:
+    async with open_bus(settings.bus_at(admin_url), access=settings.kafka_access()) as bus:
         for drift in await apply_topics(bus):
             print(f"  topics: {drift}")
 

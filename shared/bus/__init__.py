@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from shared.contracts.envelope import Headers
@@ -164,22 +165,40 @@ class Bus(Protocol):
     async def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class KafkaAccess:
+    """How a Kafka lets us in: over TLS or not, with a certificate of ours, with a name and a password."""
+
+    tls: bool = False
+    ca_file: Path | None = None  #: who vouches for the brokers; None: whom the machine trusts
+    certificate_file: Path | None = None  #: ours, PEM, for brokers that ask for one
+    key_file: Path | None = None  #: its key, where it is in a file of its own
+    sasl: str | None = None  #: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+ANYBODY = KafkaAccess()
+
 #: Opens a bus from its URL, for the life of a service.
 OpenBus = Callable[[str], AbstractAsyncContextManager[Bus]]
 
 
 @asynccontextmanager
-async def open_bus(url: str, *, role: str | None = None) -> AsyncIterator[Bus]:
-    """The bus behind a URL: `kafka://host:port[,host:port]`, or `postgresql://...` acting as `role`.
+async def open_bus(url: str, *, role: str | None = None, access: KafkaAccess = ANYBODY) -> AsyncIterator[Bus]:
+    """The bus behind a URL: `kafka://host:port[,host:port]` let in by `access`, or `postgresql://...` acting as `role`.
 
-    Opening does not connect: a service starts, and accepts commands, while its bus is away.
+    Opening does not connect: a service starts, and accepts commands, while its bus is away. Raises ValueError for
+    another kind of URL, OSError for certificates that cannot be read.
     """
     bus: Bus
     scheme, _, rest = url.partition("://")
     if scheme == "kafka":
         from shared.bus.kafka import KafkaBus
 
-        bus = KafkaBus(rest.rstrip("/"))
+        if "@" in rest:  # it would stand in each line of the log that names a broker
+            raise ValueError("a kafka:// URL holds no password: set DAYMARK_KAFKA_USER and DAYMARK_KAFKA_PASSWORD")
+        bus = KafkaBus(rest.rstrip("/"), access)
     elif scheme == "postgresql":
         from shared.bus.postgres import PostgresBus
 

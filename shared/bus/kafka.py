@@ -10,8 +10,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from shared.bus import MAX_RECORD_BYTES, TP, ClaimPositions, Letter, SendUnknown, TopicSpec
-from shared.bus.kafka_clients import LATEST, answered, cut, let_all_go, let_go, offsets
+from shared.bus import ANYBODY, MAX_RECORD_BYTES, TP, ClaimPositions, KafkaAccess, Letter, SendUnknown, TopicSpec
+from shared.bus.kafka_clients import LATEST, Cluster, answered, cut, let_all_go, let_go, offsets
 from shared.bus.kafka_group import Member
 from shared.bus.partitioner import partition_of
 from shared.errors import Unavailable
@@ -60,12 +60,12 @@ class KafkaPublisher:
 class KafkaBus:
     """`servers`: `host:port[,host:port]`. The watchdog looks every `check_s` seconds and acts after `stall_s` of silence."""
 
-    def __init__(self, servers: str, *, check_s: float = 10.0, stall_s: float = 30.0):
-        self._servers, self._check_s, self._stall_s = servers, check_s, stall_s
+    def __init__(self, servers: str, access: KafkaAccess = ANYBODY, *, check_s: float = 10.0, stall_s: float = 30.0):
+        self._cluster, self._check_s, self._stall_s = Cluster(servers, access), check_s, stall_s
 
     async def publisher(self) -> KafkaPublisher:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._servers,
+            **self._cluster.arguments,
             client_id="daymark",
             acks="all",
             enable_idempotence=True,
@@ -84,10 +84,10 @@ class KafkaBus:
     async def subscribe(self, group: str, topics: Iterable[str], claim: ClaimPositions) -> Member:
         wanted = tuple(sorted(set(topics)))
         await self.ends(wanted)
-        return await Member.join(self._servers, group, wanted, claim, check_s=self._check_s, stall_s=self._stall_s)
+        return await Member.join(self._cluster, group, wanted, claim, check_s=self._check_s, stall_s=self._stall_s)
 
     async def ends(self, topics: Iterable[str]) -> Mapping[TP, int]:
-        return await offsets(self._servers, topics, LATEST)
+        return await offsets(self._cluster, topics, LATEST)
 
     async def ping(self) -> None:
         await self._admin("answer", _nothing, 2.0)
@@ -116,13 +116,13 @@ class KafkaBus:
         """Return when the brokers serve what the controller has just made."""
         while True:
             try:
-                await offsets(self._servers, topics, LATEST)
+                await offsets(self._cluster, topics, LATEST)
                 return
             except Unavailable:
                 await asyncio.sleep(0.1)
 
     async def _admin(self, what: str, work: Work, within_s: float) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._servers, client_id="daymark-admin")
+        admin = AIOKafkaAdminClient(**self._cluster.arguments, client_id="daymark-admin")
         try:
             async with answered(what, within_s):
                 await admin.start()

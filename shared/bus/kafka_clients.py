@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -14,7 +15,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.offset import OffsetRequest
 
-from shared.bus import TP
+from shared.bus import ANYBODY, TP, KafkaAccess
 from shared.errors import Unavailable
 
 ANSWER_S = 5.0
@@ -37,13 +38,34 @@ async def answered(what: str, within_s: float = ANSWER_S) -> AsyncIterator[None]
         raise Unavailable(f"Kafka did not {what}: {error or type(error).__name__}") from error
 
 
-async def offsets(servers: str, topics: Iterable[str], at: int) -> dict[TP, int]:
+class Cluster:
+    """Where the brokers are and how they let us in: what each client is made with."""
+
+    def __init__(self, servers: str, access: KafkaAccess = ANYBODY) -> None:
+        """`servers`: `host:port[,host:port]`. Raises OSError when a certificate cannot be read."""
+        self.arguments: dict[str, Any] = {"bootstrap_servers": servers}
+        if access.tls:
+            context = ssl.create_default_context(cafile=access.ca_file)
+            if access.certificate_file is not None:
+                context.load_cert_chain(access.certificate_file, access.key_file)
+            self.arguments["ssl_context"] = context
+        if access.sasl is not None:
+            self.arguments |= {
+                "sasl_mechanism": access.sasl,
+                "sasl_plain_username": access.user,  # of SCRAM as well
+                "sasl_plain_password": access.password,
+            }
+        safety = "SSL" if access.tls else "PLAINTEXT"
+        self.arguments["security_protocol"] = f"SASL_{safety}" if access.sasl is not None else safety
+
+
+async def offsets(cluster: Cluster, topics: Iterable[str], at: int) -> dict[TP, int]:
     """LATEST: the next offset, EARLIEST: the first one kept, of each partition, asked by a client of its own.
 
     Raises Unavailable when the brokers do not answer, or a topic does not exist.
     """
     wanted = sorted(set(topics))
-    client = AIOKafkaClient(bootstrap_servers=servers, client_id="daymark-offsets")
+    client = AIOKafkaClient(**cluster.arguments, client_id="daymark-offsets")
     found: dict[TP, int] = {}
     try:
         async with answered("tell its offsets"):

@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from shared.bus import MAX_RECORD_BYTES, TP, Batch, BusBroken, ClaimPositions, PositionLost, Record
-from shared.bus.kafka_clients import EARLIEST, LATEST, answered, let_go, offsets
+from shared.bus.kafka_clients import EARLIEST, LATEST, Cluster, answered, let_go, offsets
 from shared.errors import Unavailable
 
 REBUILDS = 3
@@ -53,9 +53,16 @@ class Member:
     """A Subscription. Made by `join`, used by one task."""
 
     def __init__(
-        self, servers: str, group: str, topics: Sequence[str], claim: ClaimPositions, *, check_s: float, stall_s: float
+        self,
+        cluster: Cluster,
+        group: str,
+        topics: Sequence[str],
+        claim: ClaimPositions,
+        *,
+        check_s: float,
+        stall_s: float,
     ):
-        self._servers, self._group, self._topics, self._claim = servers, group, list(topics), claim
+        self._cluster, self._group, self._topics, self._claim = cluster, group, list(topics), claim
         self._check_s, self._stall_s = check_s, stall_s
         self._consumer: AIOKafkaConsumer | None = None
         self._assigned = Assigned()
@@ -69,9 +76,16 @@ class Member:
 
     @classmethod
     async def join(
-        cls, servers: str, group: str, topics: Sequence[str], claim: ClaimPositions, *, check_s: float, stall_s: float
+        cls,
+        cluster: Cluster,
+        group: str,
+        topics: Sequence[str],
+        claim: ClaimPositions,
+        *,
+        check_s: float,
+        stall_s: float,
     ) -> Member:
-        member = cls(servers, group, topics, claim, check_s=check_s, stall_s=stall_s)
+        member = cls(cluster, group, topics, claim, check_s=check_s, stall_s=stall_s)
         await member._connect()
         member._tending = asyncio.create_task(member._tend(), name=f"watchdog of {group}")
         return member
@@ -109,7 +123,7 @@ class Member:
     async def _connect(self) -> None:
         self._assigned = Assigned()
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._servers,
+            **self._cluster.arguments,
             client_id="daymark",
             group_id=self._group,
             enable_auto_commit=False,
@@ -158,7 +172,7 @@ class Member:
         except TimeoutError as error:
             raise Unavailable(f"The positions of {self._group} were not given within {CLAIM_S:g} s.") from error
         new = {tp for tp in due if claims[tp].offset is None}
-        starts = await offsets(self._servers, {tp.topic for tp in new}, EARLIEST) if new else {}
+        starts = await offsets(self._cluster, {tp.topic for tp in new}, EARLIEST) if new else {}
         if mine.due is not due:
             return  # assigned anew meanwhile: what was claimed is not what we hold
         for tp in due:
@@ -226,7 +240,7 @@ class Member:
 
     async def _is_behind(self) -> bool:
         """Whether the topics go on after what this client has passed, or it never got an assignment at all."""
-        ends = await offsets(self._servers, self._topics, LATEST)
+        ends = await offsets(self._cluster, self._topics, LATEST)
         mine, consumer = self._assigned, self._consumer
         if not mine.is_settled or consumer is None:
             return True

@@ -195,6 +195,8 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Handler:
         handle = self._reading(super().get_route_handler())
         declared = {each.alias for each in get_flat_params(self.dependant) if isinstance(each.field_info, Query)}
+        documented = (self.openapi_extra or {}).get("parameters", ())  # of routes that read their query themselves
+        declared |= {each["name"] for each in documented if each["in"] == "query"}
         needs_key = _depends_on(self.dependant, call)
 
         async def strictly(request: Request) -> Response:

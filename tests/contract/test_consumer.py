@@ -13,6 +13,7 @@ from shared.contracts import CRWithdrawn, to_wire
 from shared.db import Tx, bootstrap
 from shared.outbox import Relay
 from shared.positions import Fenced
+from shared.settings import Settings
 from tests.contract import plumbing
 from tests.contract.hearer import TOPIC, Hearer, event, record
 from tests.contract.plumbing import Bench
@@ -285,7 +286,7 @@ async def test_a_dead_letter_can_be_listed_shown_and_replayed(bench: Bench, bus:
     assert (row["service"], row["key"]) == ("intake", "CR-1")
     assert (await dead.shown(bench.url, "intake", row["id"]))["value"] == "broken"
     before = sum((await bus.ends([TOPIC])).values())
-    await dead.replayed(bench.url, None, "intake", row["id"])
+    await dead.replayed(bench.url, Settings(bus_url=None), "intake", row["id"])
     assert sum((await bus.ends([TOPIC])).values()) == before + 1
     assert await dead.listed(bench.url, "intake") == []
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ async def bench(postgres: Databases) -> AsyncIterator[Bench]:
 
 
 def test_every_setting_is_tested_here() -> None:
-    text = Path(__file__).read_text()
+    text = Path(__file__).read_text() + Path(__file__).with_name("test_kafka_access.py").read_text()
     for name in Settings.model_fields:
         shown = "_database_url" if name.removesuffix("_database_url") in SERVICES else name
         assert len(re.findall(rf"\b{name}\b|{shown}", text)) >= 1, f"{name} has no test"
@@ -50,6 +51,46 @@ def test_a_service_with_a_url_of_its_own_takes_no_role_and_else_takes_its_own(mo
 async def test_bus_url_chooses_the_bus() -> None:
     async with open_bus("kafka://127.0.0.1:1") as kafka, open_bus("postgresql://x@127.0.0.1:1/x") as postgres:
         assert isinstance(kafka, KafkaBus) and isinstance(postgres, PostgresBus)
+    assert Settings(bus_url="kafka://k:9092").bus_at("postgresql://x") == "kafka://k:9092"
+    assert Settings(bus_url=None).bus_at("postgresql://x") == "postgresql://x"
+    with pytest.raises(ValueError, match="no password") as refused:
+        async with open_bus("kafka://ann:geheim@127.0.0.1:1"):
+            pass
+    assert "geheim" not in str(refused.value)
+
+
+def test_no_setting_shows_what_it_keeps_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "postgresql://intake:geheim@db/daymark"
+    settings = Settings(
+        database_url=secret, intake_database_url=secret, snapshotter_database_url=secret, incidents_database_url=secret,
+        reviewer_database_url=secret, bus_url=secret, kafka_tls=True, kafka_sasl="PLAIN", kafka_user="ann",
+        kafka_password="geheim", sources={"main": {"url": "https://u:geheim@p", "headers": {"Authorization": "geheim"}}},
+    )  # fmt: skip
+    assert "geheim" not in repr(settings) + str(settings) + repr(settings.kafka_access())
+    for name, value in (
+        ("KAFKA_CA_FILE", "/geheim"), ("POOL_SIZE", "geheim"), ("KAFKA_SASL", "geheim"), ("SOURCES", '["geheim"]'),
+        ("SOURCES", '{"geheim'), ("KAFKA_PASSWORD", "geheim"),
+    ):  # fmt: skip
+        with monkeypatch.context() as environment, pytest.raises(ValueError) as refused:
+            environment.setenv(f"DAYMARK_{name}", value)
+            Settings()
+        assert "geheim" not in str(refused.value), name
+
+
+@pytest.mark.parametrize(
+    "lonely",
+    [
+        {"kafka_sasl": "PLAIN"},
+        {"kafka_user": "ann", "kafka_password": "x"},
+        {"kafka_sasl": "PLAIN", "kafka_user": "ann", "kafka_password": "x"},
+        {"kafka_ca_file": __file__},
+        {"kafka_certificate_file": __file__},
+        {"kafka_tls": True, "kafka_key_file": __file__},
+    ],
+)
+def test_half_an_access_to_kafka_stops_the_start(lonely: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"DAYMARK_KAFKA"):
+        Settings(**lonely)
 
 
 async def test_pool_size_is_the_pools_size(database: str) -> None:

@@ -8,7 +8,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,11 +25,14 @@ READY_S = 60
 class Broker:
     """A single-node Kafka of `deploy/kafka` over a directory, on one port for life, ended with this process."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, more: Callable[["Broker"], str] | None = None) -> None:
+        """`more` gives settings on top of those of `deploy/kafka`."""
         self.directory = directory
         self.port = _free_pair_of_ports()
         self.address = f"127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
+        if more is not None:
+            (directory / "more.properties").write_text(more(self))
 
     def start(self) -> str:
         """Start it, again over the same data, wait until it answers (3 s), and return its bootstrap address."""
@@ -86,7 +89,7 @@ def any_broker() -> Iterator[str]:
 
 
 @contextmanager
-def own_broker() -> Iterator[Broker]:
+def own_broker(more: Callable[[Broker], str] | None = None) -> Iterator[Broker]:
     """A broker from `deploy/kafka` that a test may kill; data are gone afterwards."""
     if not shutil.which("java") or not shutil.which("mvn"):
         absent("Apache Kafka", REMEDY)
@@ -95,7 +98,7 @@ def own_broker() -> Iterator[Broker]:
     if fetched.returncode != 0:
         absent("Apache Kafka", f"{(fetched.stderr.strip() or 'no jars').splitlines()[-1]}; {REMEDY}")
     with temporary() as directory:
-        broker = Broker(directory)
+        broker = Broker(directory, more)
         try:
             broker.start()
             yield broker

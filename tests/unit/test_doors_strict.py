@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from fastapi import APIRouter, Body, FastAPI, Form, Query
+from fastapi import APIRouter, Body, FastAPI, Form, Query, Request
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
@@ -185,6 +185,12 @@ def client() -> TestClient:
     async def plain(state: str | None = None, limit: int = Query(50, alias="most")) -> str:
         return "plain"
 
+    @router.get(
+        "/itself", openapi_extra={"parameters": [{"name": "kind", "in": "query", "schema": {"type": "string"}}]}
+    )
+    async def itself(request: Request) -> str:
+        return request.query_params["kind"]
+
     app.include_router(router, prefix="/v1")
     return TestClient(app)
 
@@ -236,6 +242,8 @@ def test_a_misspelt_filter_is_refused_by_name(client: TestClient) -> None:
     for query in ("stat=open", "limit=5", "state=open&stat=open"):
         answer = client.get(f"/v1/plain?{query}")
         assert answer.status_code == 422 and answer.json()["fields"][0]["path"] in ("query.stat", "query.limit")
+    assert client.get("/v1/itself?kind=x").json() == "x"
+    assert client.get("/v1/itself?kind=x&king=y").status_code == 422
     assert client.post("/v1/things?dry_run=1", json={"name": "a"}).status_code == 422
 
 
