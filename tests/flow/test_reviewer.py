@@ -749,7 +749,7 @@ async def test_nobody_sees_a_product_that_is_not_theirs(house: House) -> None:
 
 async def test_hostile_text_is_shown_and_does_nothing(house: House) -> None:
     story = Story(datetime.now(UTC) - timedelta(hours=30))
-    story.product(policy("epl", EVIL[:100]))
+    story.product(policy("epl", EVIL[:100], description="What it is, <b>in</b> words."))
     story.release("epl", EVIL, story.now + timedelta(days=1))
     more = {
         "link": "javascript:alert(3)",
@@ -774,6 +774,7 @@ async def test_hostile_text_is_shown_and_does_nothing(house: House) -> None:
     story.investigate(EVIL, "CR-1", "epl", "keep", EVIL)
     await house.hear(*story.events)
     await signed_in(house)
+    assert "What it is, &lt;b&gt;in&lt;/b&gt; words." in await page(house, "/")
     for path in ("/", "/change-requests/CR-1"):
         shown = await page(house, path)
         assert "<script" not in shown and "<img src=x" not in shown and "javascript:" not in shown
