@@ -26,7 +26,22 @@ from shared.telemetry import Telemetry
 from shared.topics import topics_of
 
 _log = structlog.get_logger(__name__)
-_KEPT = 60  #: heartbeats per service: minutes of lag at the usual pace
+_NEWEST = 3  #: heartbeats per service that are looked at first: nearly always enough
+
+# By time, since each replica beats: all of the last five minutes, before that one a minute, for as long as the longest
+# patience of a policy (`freshness_s`, one hour) and some.
+_FORGET = """
+DELETE FROM heartbeats h WHERE service = $1 AND (
+    as_of < $2::timestamptz - interval '70 minutes'
+    OR as_of < $2::timestamptz - interval '5 minutes' AND EXISTS (
+        SELECT 1 FROM heartbeats o
+        WHERE o.service = h.service AND o.as_of < h.as_of AND o.as_of >= date_trunc('minute', h.as_of)))
+"""
+_HEARD = """
+SELECT h.service, h.as_of, h.ends FROM unnest($1::text[]) AS s (name) CROSS JOIN LATERAL
+    (SELECT * FROM heartbeats WHERE service = s.name ORDER BY as_of DESC LIMIT $2::int4) h
+ORDER BY h.as_of DESC
+"""
 
 # A transaction that began earlier may still write an earlier time, so the oldest open one bounds what is surely said.
 _OPEN_SINCE = """
@@ -136,12 +151,7 @@ async def on_heartbeat(tx: Tx, record: Record) -> None:
         beat.as_of,
         orjson.dumps(beat.ends, option=orjson.OPT_NON_STR_KEYS).decode(),
     )
-    await tx.raw.execute(
-        "DELETE FROM heartbeats WHERE service = $1 AND as_of <"
-        " (SELECT as_of FROM heartbeats WHERE service = $1 ORDER BY as_of DESC OFFSET $2 LIMIT 1)",
-        beat.service,
-        _KEPT,
-    )
+    await tx.raw.execute(_FORGET, beat.service, beat.as_of)
 
 
 async def as_of(tx: Tx, services: Sequence[str] = SERVICES) -> datetime | None:
@@ -151,19 +161,22 @@ async def as_of(tx: Tx, services: Sequence[str] = SERVICES) -> datetime | None:
         for row in await tx.raw.fetch("SELECT topic, partition, next_offset FROM positions")
     }
     newest: dict[str, datetime] = {}
-    for row in await tx.raw.fetch("SELECT service, as_of, ends FROM heartbeats ORDER BY as_of DESC"):
-        if row["service"] in newest:
-            continue
-        ends = row["ends"]
-        if all(
-            end <= positions.get((topic, int(partition)), 0)
-            for topic, partitions in ends.items()
-            for partition, end in partitions.items()
-        ):
-            newest[row["service"]] = row["as_of"]
+    for most in (_NEWEST, None):
+        missing = [service for service in services if service not in newest]
+        for row in await tx.raw.fetch(_HEARD, missing, most) if missing else ():
+            if row["service"] not in newest and _is_passed(row["ends"], positions):
+                newest[row["service"]] = row["as_of"]
     if any(service not in newest for service in services):
         return None
     return min(newest[service] for service in services)
+
+
+def _is_passed(ends: Mapping[str, Mapping[str, int]], positions: Mapping[tuple[str, int], int]) -> bool:
+    return all(
+        end <= positions.get((topic, int(partition)), 0)
+        for topic, partitions in ends.items()
+        for partition, end in partitions.items()
+    )
 
 
 async def blocked(tx: Tx, keys: Iterable[str]) -> list[str]:

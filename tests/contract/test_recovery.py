@@ -3,17 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
-from shared import agenda, aside, outbox
+from shared import agenda, aside, freshness, outbox
 from shared.agenda import Worker
 from shared.aside import TooManyFailures
 from shared.bus import TP, Batch, Bus, Letter, Record, TopicSpec, open_bus
-from shared.contracts import CRRolledBack
+from shared.contracts import CRRolledBack, Heartbeat
 from shared.db import Appointment, Database, bootstrap
 from shared.errors import Busy, Forbidden, Unavailable
 from shared.outbox import Relay
@@ -287,6 +287,24 @@ async def test_letters_sent_long_ago_are_swept_in_small_bites_also_when_there_is
     with suppress(asyncio.CancelledError):
         await relay.run()
     assert await bench.count("outbox") == 3  # two that are young, and one that has never been sent
+
+
+async def test_heartbeats_of_many_replicas_reach_back_an_hour_and_stay_few(bench: Bench) -> None:
+    await bench.admin.execute(
+        "INSERT INTO intake.heartbeats (service, as_of, ends) SELECT 'intake', now() - interval '2 s' * n,"
+        ' CASE WHEN n < 900 THEN \'{"t": {"0": 9}}\' ELSE \'{"t": {"0": 5}}\' END::jsonb FROM generate_series(1, 3000) n'
+    )
+    await bench.admin.execute(
+        "INSERT INTO intake.positions (topic, partition, next_offset, generation) VALUES ('t', 0, 5, 1)"
+    )
+    async with bench.db.house() as tx:
+        beat = Heartbeat(service="intake", replica="r", as_of=tx.now.astimezone(UTC), ends={"t": {0: 9}})
+        await freshness.on_heartbeat(tx, Record("daymark.heartbeats", 0, 0, b"intake", beat.model_dump_json().encode()))
+        found = await freshness.as_of(tx, ["intake"])
+        assert found is not None and 1790 < (tx.now - found).total_seconds() < 1900  # the newest that we have passed
+        assert await freshness.as_of(tx, ["intake", "reviewer"]) is None
+    assert 200 < await bench.count("heartbeats") < 230
+    assert await bench.admin.fetchval("SELECT now() - min(as_of) > interval '69 minutes' FROM intake.heartbeats")
 
 
 async def test_a_refused_look_is_on_the_record_too(bench: Bench) -> None:
