@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from deploy.local.up import load_products
 from shared.clock import wall
 from shared.db import bootstrap
 from shared.settings import SERVICES
-from tests.flow.normal import normal as essence
+from tests.flow.normal import normal, timeless
 from tests.flow.world import lifespan
 from tests.servers.postgres import Databases
 from tests.servers.services import production
@@ -48,9 +46,9 @@ async def test_the_story_told_to_four_processes_on_kafka_leaves_the_same_dossier
         crs, again = (task.result() for task in told)
         assert crs == again
         for name, cr in crs.items():
-            shown, shown_again = [normal(await settled(teller, cr)) for teller in tellers]
+            shown, shown_again = [timeless(await settled(teller, cr)) for teller in tellers]
             assert shown_again == shown, f"{name}: the dossiers of {cr} differ"
-        essences = [await essence(teller, crs) for teller in tellers]
+        essences = [await normal(teller, crs) for teller in tellers]
         assert essences[0] == essences[1]
         stages = {name: (await tellers[1].dossier(cr))["stage"] for name, cr in crs.items()}
         assert stages["steady"] == "verified" and stages["moving"] == "recovered", stages
@@ -61,7 +59,7 @@ async def settled(teller: Teller, cr: str) -> Any:
     before = None
     for _ in range(60):
         found = await teller.dossier(cr)
-        if before is not None and normal(found) == normal(before):
+        if before is not None and timeless(found) == timeless(before):
             return found
         before = found
         await asyncio.sleep(1.0)
@@ -130,43 +128,3 @@ def teller(
             await admin.close()
 
     return Teller(address, keys, telemetry.plant, now, move_to, lambda _: None, client)
-
-
-# -- what two tellings may differ in ---------------------------------------------------------------------------------------
-
-#: Times that the story says itself; all others are of a moment, and moments differ.
-SAID = {"deployed_at", "rolled_back_at", "planned_at", "planned_start", "planned_end", "run_at", "reviewed_at"}
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00| UTC)?")
-_HASH = re.compile(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
-#: Facts of which there are as many as somebody asked, or looked again.
-ASKED = {"gate.answered.v1", "review.requested.v1", "review.voided.v1"}
-#: How often the story had to ask before, and how old what it saw was.
-_ASKED = re.compile(r"\bstory-\d+\b|\b\d+ s old\b")
-_NUMBER = re.compile(r"(?<![\w-])\d+(\.\d+)?(?![\w-])")
-
-
-def normal(value: Any, key: str = "") -> Any:
-    """A document without what depends on the moment: other times, hashes over them, numbers read off shifted windows."""
-    if isinstance(value, dict):
-        return {name: normal(each, name) for name, each in value.items() if name != "as_of"}
-    if isinstance(value, list):
-        rows = [normal(each, key) for each in value]
-        if key == "facts":
-            told = [{**row, "sequence": 0} for row in rows if row["type"] not in ASKED]
-            return sorted(told, key=repr)
-        if key == "gate_answers":
-            # Just after the clock has been stepped an answer may be stale as well: that is of the moment it was asked.
-            fresh = [{**row, "reasons": [why for why in row["reasons"] if why[0] != "stale"]} for row in rows]
-            told = [row for row in fresh if row["go"] or row["reasons"]]
-            return [row for row, next_row in zip_longest(told, told[1:]) if row != next_row]
-        return rows
-    if isinstance(value, str):
-        if key in SAID:
-            return value
-        if key == "answer_id":
-            return "<id>"  # as many as were asked
-        text = _ASKED.sub("<asked>", _HASH.sub("<hash>", _TIME.sub("<time>", value)))
-        return _NUMBER.sub("<n>", text) if key == "sentence" else text
-    if isinstance(value, float):
-        return float(f"{value:.1g}")
-    return value

@@ -1,8 +1,13 @@
-"""What a told story left behind, without what differs between two tellings of it: times, digests, event ids."""
+"""What a told story left behind, without what differs between two tellings of it: times, digests, event ids.
+
+`normal` picks the essence of each dossier, `timeless` keeps the whole document but for what is of the moment.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
 from deploy.local.story import Teller
@@ -64,3 +69,43 @@ def _deployment(one: Mapping[str, Any]) -> dict[str, Any]:
             for each in one["investigations"]
         ],
     }
+
+
+# -- whole documents ------------------------------------------------------------------------------------------------------
+
+#: Times that the story says itself; all others are of a moment, and moments differ.
+SAID = {"deployed_at", "rolled_back_at", "planned_at", "planned_start", "planned_end", "run_at", "reviewed_at"}
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00| UTC)?")
+_HASH = re.compile(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
+#: Facts of which there are as many as somebody asked, or looked again.
+ASKED = {"gate.answered.v1", "review.requested.v1", "review.voided.v1"}
+#: How often the story had to ask before, and how old what it saw was.
+_ASKED = re.compile(r"\bstory-\d+\b|\b\d+ s old\b")
+_NUMBER = re.compile(r"(?<![\w-])\d+(\.\d+)?(?![\w-])")
+
+
+def timeless(value: Any, key: str = "") -> Any:
+    """A document without what depends on the moment: other times, hashes over them, numbers read off shifted windows."""
+    if isinstance(value, dict):
+        return {name: timeless(each, name) for name, each in value.items() if name != "as_of"}
+    if isinstance(value, list):
+        rows = [timeless(each, key) for each in value]
+        if key == "facts":
+            told = [{**row, "sequence": 0} for row in rows if row["type"] not in ASKED]
+            return sorted(told, key=repr)
+        if key == "gate_answers":
+            # Just after the clock has been stepped an answer may be stale as well: that is of the moment it was asked.
+            fresh = [{**row, "reasons": [why for why in row["reasons"] if why[0] != "stale"]} for row in rows]
+            told = [row for row in fresh if row["go"] or row["reasons"]]
+            return [row for row, next_row in zip_longest(told, told[1:]) if row != next_row]
+        return rows
+    if isinstance(value, str):
+        if key in SAID:
+            return value
+        if key == "answer_id":
+            return "<id>"  # as many as were asked
+        text = _ASKED.sub("<asked>", _HASH.sub("<hash>", _TIME.sub("<time>", value)))
+        return _NUMBER.sub("<n>", text) if key == "sentence" else text
+    if isinstance(value, float):
+        return float(f"{value:.1g}")
+    return value
