@@ -42,7 +42,7 @@ PEOPLE = (
     ("ada", "auditor"),
 )
 PRODUCTS = ("calm", "shaken")  #: all changes of the one do nothing to be seen, all of the other make it worse
-PATIENCE_S = 150.0
+PATIENCE_S = 150.0 if int(os.environ.get("DAYMARK_TEST_CRS", "30")) <= 30 else 600.0
 #: How long a read takes at our source: long enough for a kill to fall into it.
 READ_S = 0.15
 

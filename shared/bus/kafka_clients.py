@@ -125,6 +125,10 @@ async def cut(producer: AIOKafkaProducer) -> None:
         sender.cancel()
         sender.add_done_callback(lambda task: task.cancelled() or task.exception())
     await producer.client.close()
+    # Cancelled once, it waits for its requests under way one by one, some of which nothing answers any more.
+    while sender is not None and not sender.done():
+        sender.cancel()
+        await asyncio.wait({sender}, timeout=0.05)
 
 
 class OncePer:

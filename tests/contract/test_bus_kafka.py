@@ -256,6 +256,8 @@ async def test_a_frozen_broker_holds_nobody_longer_than_the_bounds_and_all_is_he
     await successor.abandon()
     await subscription.abandon()
     await bus.close()
+    left = [task for task in asyncio.all_tasks() if "Sender" in repr(task.get_coro())]
+    assert not left, "what an abandoned publisher had under way is still waited for"
 
 
 @pytest.mark.slow
