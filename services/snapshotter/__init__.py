@@ -6,5 +6,6 @@ Says: snapshot.taken, benchmark.drafted, benchmark.published, benchmark.pinned, 
     snapshot.overdue, observation.closed, observation.superseded, deviation.detected, deviation.withdrawn
 Hears: product.changed, cr.registered, cr.changed, cr.withdrawn, cr.deployed, cr.rolled_back, review.requested,
     incident.opened, incident.closed
-Grows at: sources/ (one file per kind of metric source), judge/ (one file per view of a pair of days)
+Grows at: sources/ (one file per kind of metric source), uploads/ (one per format of
+    readings that come as a file), judge/ (one file per view of a pair of days)
 """

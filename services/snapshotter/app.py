@@ -42,6 +42,7 @@ def build(settings: Settings | None = None) -> FastAPI:
         on=handlers.ON,
         jobs=handlers.JOBS,
         deps=make_deps,
+        uploads=api.UPLOADS,
         settings=settings,
     )
 

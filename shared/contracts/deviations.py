@@ -28,6 +28,7 @@ class DeviationDetected(
     benchmark_id: str
     snapshot_id: str
     detected_at: Instant
+    early_min: float | None = None  #: minutes after the deploy, when an early look raised it before the day was over
 
 
 class DeviationWithdrawn(

@@ -91,12 +91,14 @@ async def test_a_draft_waits_for_a_source_that_is_down_and_then_says_what_it_cou
     house.prometheus.down = True
     await in_review(house)
     await house.worker.drain()
-    assert await house.said() == [] and len(await house.rows("SELECT * FROM agenda")) == 1
+    assert (
+        await house.said() == [] and len(await house.rows("SELECT * FROM agenda WHERE job = 'draft_for_review'")) == 1
+    )
     await house.go_on(minutes=61)
     await house.worker.drain()
     (drafted,) = await house.said(BenchmarkDrafted)
     assert [m.sli for m in drafted.missing] == ["latency", "errors", "heap"] and drafted.health.state == "unjudged"
-    assert await house.rows("SELECT * FROM agenda") == []
+    assert await house.rows("SELECT * FROM agenda WHERE job = 'draft_for_review'") == []
 
 
 async def test_what_speaks_against_a_window_must_be_answered_before_it_is_published(house: House) -> None:
@@ -180,7 +182,7 @@ async def test_a_pin_holds_expires_visibly_and_is_never_silently_replaced(house:
     ended = await post(house, f"/pins/{second}/end", reason="the load test is over")
     assert ended.status_code == 200 and ended.json()["ended_by"] == "local|olga"
     assert (await house.observation())["benchmark"]["snapshot"] == latest
-    assert await house.rows("SELECT * FROM agenda") == []
+    assert await house.rows("SELECT * FROM agenda WHERE job = 'expire_pin'") == []
     listed = (await house.get("/pins?product=epl", "ada")).json()["items"]
     assert [(pin["id"], pin["state"]) for pin in listed] == [(second, "ended"), (first, "expired")]
     assert (await house.get("/pins?product=epl", "stranger")).status_code == 404

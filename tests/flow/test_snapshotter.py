@@ -504,6 +504,18 @@ async def test_a_corrected_rollback_time_moves_the_recovery(house: House) -> Non
     assert [(s.kind, s.revision) for s in await house.said(ObservationSuperseded)] == [("after", 1), ("recovery", 1)]
 
 
+async def test_a_rollback_that_turns_out_to_have_come_after_the_day_arms_the_look_again(house: House) -> None:
+    await house.begin()
+    at = await house.deployed()
+    await house.go_on(hours=30)
+    await house.rolled_back(at=at + timedelta(hours=2))  # by a clock that was wrong
+    await house.rolled_back(at=at + timedelta(hours=29), revision=2)
+    armed = await house.rows("SELECT subject FROM agenda WHERE job = 'take_snapshot'")
+    assert {row["subject"] for row in armed} == {"CR-1/1/after", "CR-1/1/recovery"}
+    await house.worker.drain()
+    assert [(c.kind, c.outcome) for c in await house.said(ObservationClosed)][:1] == [("after", "steady")]
+
+
 async def test_a_second_deployment_is_looked_at_on_its_own(house: House) -> None:
     await house.begin()
     await house.deployed()
@@ -561,9 +573,18 @@ async def test_another_cr_deployed_inside_the_window_is_shown_on_both(house: Hou
     await house.go_on(hours=5)
     await house.registered("CR-2")
     await house.deployed("CR-2")
-    first, second = await house.observation(), await house.observation("CR-2")
-    assert [a["change_request"] for a in first["current"]["also_deployed"]] == ["CR-2"]
-    assert second["current"]["also_deployed"] == []
+    await house.go_on(hours=20)  # after the first one's day, inside the second one's
+    await house.registered("CR-3")
+    last = await house.deployed("CR-3")
+    shown = {}
+    for cr in ("CR-1", "CR-2", "CR-3"):
+        look = (await house.observation(cr))["current"]
+        shown[cr] = [a["change_request"] for a in look["also_deployed"]]
+    assert shown == {"CR-1": ["CR-2"], "CR-2": ["CR-1", "CR-3"], "CR-3": ["CR-2"]}
+    await house.go_to(last + DAY)
+    await house.worker.drain()
+    said = {c.cr_id: [a.change_request for a in c.also_deployed] for c in await house.said(ObservationClosed)}
+    assert said == shown
 
 
 async def test_a_benchmark_by_somebody_who_turns_out_to_be_the_deployer_does_not_count(house: House) -> None:

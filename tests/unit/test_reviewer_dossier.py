@@ -17,6 +17,7 @@ from services.reviewer.domain.gate import Freshness
 from services.reviewer.domain.known import Known
 from services.reviewer.domain.stage import stage
 from shared.contracts import (
+    AlsoDeployed,
     CRChanged,
     CRDeployed,
     CRRegistered,
@@ -160,6 +161,57 @@ def test_each_part_of_the_dossier_changes_the_digest_and_voids_the_input(what: s
     assert before.reviews[0].changed == (what,) and not before.reviews[0].counts
     assert before.go is not None and not before.go.counts and before.go.changed == (what,)
     assert {"review_void", "go_void"} <= codes(made(story))
+
+
+# -- waiting ----------------------------------------------------------------------------------------------------------
+
+
+def waited(story: Story) -> tuple[str, str, str] | None:
+    """(kind, state, sentence) of the look that CR-1's last deployment waits for."""
+    found = dossier_document(made(story), Freshness(None), story.now).deployments[-1].waiting
+    return None if found is None else (found.kind, found.state, found.sentence)
+
+
+def test_a_deployment_waits_for_its_look_until_there_is_an_answer_and_silence_is_said() -> None:
+    story = in_review()
+    story.prepared("CR-1", "epl")
+    story.deploy("CR-1", "epl")
+    assert waited(story)[:2] == ("after", "to_come")  # type: ignore[index]
+    story.after(24.5)
+    assert waited(story)[:2] == ("after", "due")  # type: ignore[index]
+    story.after(3)  # the policy's patience is two hours, and nobody said a word
+    kind, state, sentence = waited(story) or ("", "", "")
+    assert (kind, state) == ("after", "overdue") and "nothing has been heard of it" in sentence
+    story.observe("CR-1", "epl", "no_data")
+    assert waited(story) is None
+    story.roll_back("CR-1", "epl")
+    assert waited(story)[:2] == ("recovery", "to_come")  # type: ignore[index]
+
+
+def test_a_verdict_that_was_overdue_says_so_and_names_who_else_was_deployed() -> None:
+    story = in_review()
+    story.prepared("CR-1", "epl")
+    story.deploy("CR-1", "epl")
+    story.after(26)
+    about: dict[str, Any] = {"cr_id": "CR-1", "product_id": "epl", "deployment": 1, "revision": 1, "kind": "after"}
+    story.say(SnapshotOverdue(**about, due_at=story.now - 2 * H, overdue_at=story.now, reason="errors: source is down"))
+    assert waited(story)[:2] == ("after", "overdue")  # type: ignore[index]
+    other = AlsoDeployed(change_request="CR-2", deployment=1, deployed_at=story.now - 5 * H)
+    story.observe("CR-1", "epl", "no_data", also_deployed=(other,))
+    (look,) = made(story).deployments[-1].observations
+    assert look.overdue == "errors: source is down" and look.also_deployed == (other,) and waited(story) is None
+
+
+def test_a_look_that_was_armed_again_holds_with_its_later_verdict() -> None:
+    story = in_review()
+    story.prepared("CR-1", "epl")
+    story.deploy("CR-1", "epl")
+    story.after(25)
+    about: dict[str, Any] = {"cr_id": "CR-1", "product_id": "epl", "deployment": 1, "revision": 1, "kind": "after"}
+    story.say(ObservationSuperseded(**about, reason="rolled back at 2 h", at=story.now))
+    story.observe("CR-1", "epl", "steady")
+    (look,) = made(story).deployments[-1].observations
+    assert look.holds and look.outcome == "steady"
 
 
 # -- evidence ---------------------------------------------------------------------------------------------------------

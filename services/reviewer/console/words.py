@@ -6,10 +6,11 @@ Every colour comes with a word and a sign, so that nothing is said by colour alo
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Literal
 from urllib.parse import urlsplit
 
+from services.reviewer.console.steps import steps as steps  # what pages draw is found here
 from services.reviewer.domain.benchmark import Benchmark
 from services.reviewer.domain.document import BeforeDocument, DeploymentDocument, Line
 from services.reviewer.domain.evidence import Case, Suite
@@ -237,79 +238,6 @@ def _suite(suite: Suite) -> Row:
     return Row(tone, name, suite.state, suite.sentence, suite.run_at)
 
 
-# -- the line of a CR's life ------------------------------------------------------------------------------------------
-
-StepState = Literal["done", "now", "todo", "bad", "skipped"]
-
-
-@dataclass(frozen=True)
-class Step:
-    name: str
-    state: StepState
-    word: str  #: for who cannot see the state
-
-
-_STATE_WORDS: dict[StepState, str] = {
-    "done": "done",
-    "now": "here now",
-    "todo": "still to come",
-    "bad": "here now, needs somebody",
-    "skipped": "was passed over",
-}
-
-
-def steps(line: Line) -> list[Step]:
-    """Registered, in review, ready, deployed, observed, and how it ended: where this CR stands on that line."""
-    stage, last = line.stage, line.deployments[-1] if line.deployments else None
-    if stage == "withdrawn":
-        return _stepped([("Registered", "done"), ("Withdrawn", "now")])
-    if stage in ("registered", "in_review", "not_ready", "ready"):
-        at = {"registered": 0, "in_review": 1, "not_ready": 1, "ready": 2}[stage]
-        names = (
-            "Registered",
-            "Not ready" if stage == "not_ready" else "In review",
-            "Ready",
-            "Deployed",
-            "Observed",
-            "Verified",
-        )
-        found: list[tuple[str, StepState]] = []
-        for number, name in enumerate(names):
-            state: StepState = "done" if number < at else "todo"
-            if number == at:
-                state = "bad" if stage == "not_ready" else "now"
-            found.append((name, state))
-        return _stepped(found)
-    was_ready = last is not None and last.gate is not None and last.gate.is_ready
-    start: list[tuple[str, StepState]] = [
-        ("Registered", "done"),
-        ("In review", "done" if last is not None and last.stood.reviews else "skipped"),
-        ("Ready" if was_ready else "Not ready", "done" if was_ready else "skipped"),
-        ("Deployed", "now" if stage == "deployed" else "done"),
-    ]
-    ends: dict[str, list[tuple[str, StepState]]] = {
-        "deployed": [("Observed", "todo"), ("Verified", "todo")],
-        "observing": [("Observing", "now"), ("Verified", "todo")],
-        "verified": [("Observed", "done"), ("Verified", "now")],
-        "deviating": [("Observed", "done"), ("Deviating", "bad"), ("Decided", "todo")],
-        "investigating": [("Deviated", "done"), ("Investigating", "bad"), ("Decided", "todo")],
-        "needs_person": [("Observed", "done"), ("Needs a person", "bad"), ("Decided", "todo")],
-        "kept": [("Deviated", "done"), ("Investigated", "done"), ("Kept", "now")],
-    }
-    if stage in ends:
-        return _stepped(start + ends[stage])
-    middle: list[tuple[str, StepState]] = [("Deviated", "done")] if last is not None and last.deviations else []
-    back: list[tuple[str, StepState]] = {
-        "recovered": [("Rolled back", "done"), ("Recovered", "now")],
-        "recovering": [("Rolled back", "done"), ("Recovering", "bad")],
-    }.get(stage, [("Rolled back", "now"), ("Recovered", "todo")])  # type: ignore[assignment]
-    return _stepped(start + middle + back)
-
-
-def _stepped(found: list[tuple[str, StepState]]) -> list[Step]:
-    return [Step(name, state, _STATE_WORDS[state]) for name, state in found]
-
-
 def is_open(line: Line) -> bool:
     """Whether a deploy is still to come: none was, or somebody works on the next attempt after a rollback."""
     return not line.deployments or line.before.attempt > line.deployments[-1].deployment
@@ -366,7 +294,7 @@ def headline(line: Line) -> str:
         return deviated(deviation)
     if verdict is not None:
         return sentence(verdict.sentence)
-    return due(last)
+    return last.waiting.sentence if last.waiting is not None else "Its look has no answer."
 
 
 def deviated(one: Deviation) -> str:
@@ -378,9 +306,16 @@ def deviated(one: Deviation) -> str:
     return f"{one.title}: {number(one.before)} → {number(one.after)} {one.unit}{change}{more}."
 
 
-def due(deployment: DeploymentDocument) -> str:
-    """When the second look is."""
-    return f"The after snapshot is due {clock(deployment.deployed_at + timedelta(hours=24))}."
+WAITING: dict[str, tuple[Tone, str]] = {
+    "to_come": ("info", "observing"),
+    "due": ("wait", "due"),
+    "overdue": ("bad", "overdue"),
+}
+
+
+def also(one: Observation) -> str:
+    """`CR-2, deployed 23 Nov 2026, 09:00 UTC`, for each other change about then."""
+    return "; ".join(f"{each.change_request}, deployed {clock(each.deployed_at)}" for each in one.also_deployed)
 
 
 def verdict_of(deployment: DeploymentDocument, kind: str = "after") -> Observation | None:

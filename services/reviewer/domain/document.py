@@ -15,6 +15,7 @@ from services.reviewer.domain.gate import Freshness, GateAnswer
 from services.reviewer.domain.known import Known
 from services.reviewer.domain.production import Deploy, Deviation, Incident, Investigation, Observation
 from services.reviewer.domain.review import Go, Review
+from services.reviewer.domain.waiting import Waiting, waiting
 from shared.contracts import CRState, CRWithdrawn, Enforcement, GateReason
 
 
@@ -38,7 +39,10 @@ class BeforeDocument:
 
 @dataclass(frozen=True)
 class DeploymentDocument:
-    """One deployment: what was reported, how it stood then, what the gate had answered (null: never asked), what came."""
+    """One deployment: what was reported, how it stood then, what the gate had answered (null: never asked), what came.
+
+    `waiting`: the look that it still waits for; only a verdict ends that.
+    """
 
     deployment: int
     revision: int
@@ -51,6 +55,7 @@ class DeploymentDocument:
     observations: tuple[Observation, ...]
     deviations: tuple[Deviation, ...]
     investigations: tuple[Investigation, ...]
+    waiting: Waiting | None
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,7 @@ class ReleaseDocument:
     as_of: datetime | None
     debt: tuple[Case, ...]
     change_requests: tuple[Line, ...]
+    waiting: tuple[Waiting, ...]  #: looks at its CRs that have no answer yet, first due first
 
 
 def dossier_document(dossier: Dossier, fresh: Freshness, at: datetime) -> DossierDocument:
@@ -140,7 +146,7 @@ def dossier_document(dossier: Dossier, fresh: Freshness, at: datetime) -> Dossie
         dossier.release,
         _before(dossier.before),
         gate.missing(dossier),
-        tuple(_deployment(each) for each in dossier.deployments),
+        tuple(_deployment(dossier.cr_id, each, at) for each in dossier.deployments),
         dossier.observations,
         dossier.incidents,
         dossier.answers,
@@ -161,7 +167,7 @@ def line(dossier: Dossier, fresh: Freshness, at: datetime) -> Line:
         dossier.withdrawn,
         gate.answer(dossier, fresh, at),
         _before(dossier.present),
-        tuple(_deployment(each) for each in dossier.deployments),
+        tuple(_deployment(dossier.cr_id, each, at) for each in dossier.deployments),
         dossier.incidents,
     )
 
@@ -187,7 +193,13 @@ def _before(before: Before) -> BeforeDocument:
     )
 
 
-def _deployment(each: Deployment) -> DeploymentDocument:
+def waiting_of(lines: Iterable[Line]) -> tuple[Waiting, ...]:
+    """Every look that these CRs still wait for, first due first."""
+    found = [each.waiting for line in lines for each in line.deployments if each.waiting is not None]
+    return tuple(sorted(found, key=lambda one: (one.due_at, one.cr_id, one.deployment)))
+
+
+def _deployment(cr_id: str, each: Deployment, at: datetime) -> DeploymentDocument:
     return DeploymentDocument(
         each.number,
         each.deploy.revision,
@@ -200,6 +212,7 @@ def _deployment(each: Deployment) -> DeploymentDocument:
         each.observations,
         each.deviations,
         each.investigations,
+        waiting(cr_id, each, at),
     )
 
 

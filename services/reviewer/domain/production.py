@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from services.reviewer.domain.known import Facts, Known
+from services.reviewer.domain.known import Facts
 from shared.contracts import (
+    AlsoDeployed,
     ComparedSLI,
     CRDeployed,
     CRRolledBack,
@@ -53,6 +54,9 @@ class Observation:
     superseded: str | None = None  #: why it no longer holds
     creep: str = ""  #: what was seen against the anchor
     limits: str = ""  #: whose limits the judge used
+    also_deployed: tuple[AlsoDeployed, ...] = ()  #: other CRs of the product whose day meets this one
+    overdue: str | None = None  #: what could not be read until patience ended
+    overdue_at: datetime | None = None
 
     @property
     def holds(self) -> bool:
@@ -79,6 +83,7 @@ class Deviation:
     sentence: str
     detected_at: datetime
     withdrawn: str | None = None  #: why it no longer holds
+    early_min: float | None = None  #: minutes after the deploy, when an early look raised it
 
 
 @dataclass(frozen=True)
@@ -200,10 +205,11 @@ def deploys(facts: Facts) -> tuple[Deploy, ...]:
 
 def observations(facts: Facts) -> tuple[Observation, ...]:
     """Every verdict and every overdue look, by deployment, kind and revision; what a correction overtook says so."""
-    gone: dict[tuple[int, str, int], str] = {
-        (fact.data.deployment, fact.data.kind, fact.data.revision): fact.data.reason
+    gone: dict[tuple[int, str, int], tuple[int, str]] = {
+        (fact.data.deployment, fact.data.kind, fact.data.revision): (fact.sequence, fact.data.reason)
         for fact in facts.of(ObservationSuperseded)
     }
+    late = {(fact.data.deployment, fact.data.kind, fact.data.revision): fact for fact in facts.of(SnapshotOverdue)}
     deployed = {deploy.deployment: deploy.revision for deploy in deploys(facts)}
     windows = {fact.data.snapshot_id: fact.data for fact in facts.of(SnapshotTaken)}
     closed = facts.of(ObservationClosed)
@@ -212,9 +218,10 @@ def observations(facts: Facts) -> tuple[Observation, ...]:
         place = (one.data.deployment, one.data.kind)
         newest[place] = max(newest.get(place, 0), one.data.revision)
 
-    def superseded(deployment: int, kind: str, revision: int) -> str | None:
-        if (reason := gone.get((deployment, kind, revision))) is not None:
-            return str(reason)
+    def superseded(deployment: int, kind: str, revision: int, sequence: int) -> str | None:
+        ended, reason = gone.get((deployment, kind, revision), (0, ""))
+        if ended > sequence:  # a look that was armed again, after a rollback was corrected, has its verdict later
+            return reason
         if revision < newest.get((deployment, kind), 0):
             return "a later look holds"
         if kind == "after" and revision < deployed.get(deployment, 0):
@@ -224,6 +231,7 @@ def observations(facts: Facts) -> tuple[Observation, ...]:
     found = []
     for one in closed:
         data, taken = one.data, windows.get(one.data.snapshot_id)
+        overdue = late.get((data.deployment, data.kind, data.revision))
         found.append(
             Observation(
                 data.kind,
@@ -239,28 +247,30 @@ def observations(facts: Facts) -> tuple[Observation, ...]:
                 data.judge_version,
                 taken.window_start if taken else None,
                 taken.window_end if taken else None,
-                superseded(data.deployment, data.kind, data.revision),
+                superseded(data.deployment, data.kind, data.revision, one.sequence),
                 data.creep,
                 data.limits,
+                data.also_deployed,
+                overdue.data.reason if overdue else None,
+                overdue.data.overdue_at if overdue else None,
             )
         )
     answered = {(one.deployment, one.kind, one.revision) for one in found}
-    late: dict[tuple[int, str, int], Known[SnapshotOverdue]] = {}
-    for overdue in facts.of(SnapshotOverdue):
-        place3 = (overdue.data.deployment, overdue.data.kind, overdue.data.revision)
-        if place3 not in answered:
-            late[place3] = overdue
-    for overdue in late.values():
-        data2 = overdue.data
+    for look, unanswered in late.items():
+        if look in answered:
+            continue
+        said = unanswered.data
         found.append(
             Observation(
-                data2.kind,
-                data2.deployment,
-                data2.revision,
+                said.kind,
+                said.deployment,
+                said.revision,
                 "overdue",
-                f"The look was due at {data2.due_at:%Y-%m-%d %H:%M} UTC and is overdue: {data2.reason}",
-                data2.overdue_at,
-                superseded=superseded(data2.deployment, data2.kind, data2.revision),
+                f"The look was due at {said.due_at:%Y-%m-%d %H:%M} UTC and is overdue: {said.reason}",
+                said.overdue_at,
+                superseded=superseded(*look, unanswered.sequence),
+                overdue=said.reason,
+                overdue_at=said.overdue_at,
             )
         )
     return tuple(sorted(found, key=lambda one: (one.deployment, one.kind, one.revision)))
@@ -288,6 +298,7 @@ def deviations(facts: Facts) -> tuple[Deviation, ...]:
             data.sentence,
             data.detected_at,
             withdrawn.get(data.deviation_id),
+            data.early_min,
         )
     return tuple(sorted(found.values(), key=lambda one: (one.deployment, one.revision, one.deviation_id)))
 

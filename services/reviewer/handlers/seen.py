@@ -129,7 +129,8 @@ async def _releases(tx: Tx, rows: Sequence[Any]) -> list[ReleaseDocument]:
                 known.closed_at,
                 as_of,
                 evidence.debt(facts, row.release_id),
-                tuple(line for line in lines if line.cr_id in by_release[row.release_id]),
+                (ours := tuple(line for line in lines if line.cr_id in by_release[row.release_id])),
+                document.waiting_of(ours),
             )
         )
     return found

@@ -6,8 +6,11 @@ from services.snapshotter.commands.benchmarks import (
     PinBenchmark,
     PinList,
     PinView,
+    ProblemView,
     ProvenanceView,
     PublishDraft,
+    TakeUpload,
+    UploadView,
 )
 from services.snapshotter.commands.judged import (
     AnchorChoiceView,
@@ -27,6 +30,7 @@ from services.snapshotter.commands.judged import (
 from services.snapshotter.commands.snapshots import (
     BenchmarkView,
     DeploymentView,
+    EarlyLookView,
     LineView,
     LookView,
     ObservationView,
@@ -51,6 +55,7 @@ __all__ = [
     "DeploymentView",
     "DifferenceView",
     "DraftSnapshot",
+    "EarlyLookView",
     "EndPin",
     "FalseAlarmsView",
     "FlippedSLI",
@@ -60,6 +65,7 @@ __all__ = [
     "PinBenchmark",
     "PinList",
     "PinView",
+    "ProblemView",
     "ProvenanceView",
     "PublishDraft",
     "PublishSnapshot",
@@ -72,6 +78,8 @@ __all__ = [
     "SnapshotPage",
     "SnapshotSummary",
     "SnapshotView",
+    "TakeUpload",
     "TestedView",
+    "UploadView",
     "WindowView",
 ]

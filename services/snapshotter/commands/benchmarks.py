@@ -100,6 +100,29 @@ class EndPin(BaseModel):
     reason: Reason
 
 
+class TakeUpload(BaseModel):
+    """What a file of readings is for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    change_request: Id | None = Field(default=None, description="The CR it is for; or give `product`.")
+    product: Id | None = Field(default=None, description="The product it is for: it would hold for all its CRs.")
+    reason: Reason = Field(description="Where the readings come from, and why they are uploaded.")
+    window_end: Instant | None = Field(
+        default=None,
+        description="End of the 24 hours that the file covers, on the policy's step. The last whole step when not said.",
+    )
+    format: Literal["csv", "json", "openmetrics"] | None = Field(
+        default=None, description="Where the content type does not say it."
+    )
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> TakeUpload:
+        if (self.change_request is None) == (self.product is None):
+            raise ValueError("say either change_request or product")
+        return self
+
+
 class _View(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -120,6 +143,32 @@ class PinView(_View):
 
 class PinList(_View):
     items: tuple[PinView, ...] = Field(description="Newest first; the first is the one that decides.")
+
+
+class ProblemView(_View):
+    where: str = Field(description="`row 17` of the file, or the place in a JSON document.")
+    reason: str
+
+
+class UploadView(_View):
+    """How far a file of readings has come. All of it becomes a draft, or none of it."""
+
+    id: str
+    product: str
+    change_request: str | None
+    state: Literal["waiting", "reading", "drafted", "refused"]
+    format: str
+    bytes: int
+    sha256: str
+    samples: int = Field(description="Read so far.")
+    problems: tuple[ProblemView, ...] = Field(description="The first hundred; one is enough to refuse the file.")
+    problems_total: int
+    window_end: Instant
+    reason: str
+    uploaded_at: Instant
+    uploaded_by: str
+    read_at: Instant | None
+    draft: str | None = Field(description="The draft that it became; operations may publish it.")
 
 
 class ProvenanceView(_View):

@@ -124,6 +124,18 @@ class BenchmarkView(_View):
     draft: str | None = Field(default=None, description="A newer draft that waits for operations to publish it.")
 
 
+class EarlyLookView(_View):
+    """An early look at what had passed so far. It can raise a deviation; `nothing` is no verdict."""
+
+    after_min: float
+    window_end: Instant
+    looked_at: Instant
+    found: Literal["moved", "nothing", "no_data"]
+    sentence: str
+    content_hash: str | None
+    snapshot: str | None = Field(description="The readings that raised a deviation.")
+
+
 class LookView(_View):
     """One observation: of a deployment's revision, or of the return from it."""
 
@@ -155,6 +167,8 @@ class LookView(_View):
     attempts: int = Field(description="Captures tried so far while it is open.")
     next_try_at: Instant | None
     waiting_for: str | None = Field(description="What the last try could not read.")
+    early: tuple[EarlyLookView, ...] = Field(default=(), description="Early looks that were taken, in order.")
+    next_early_at: Instant | None = Field(default=None, description="When the next early look is.")
     also_deployed: tuple[AlsoDeployed, ...] = Field(description="Other CRs of the product deployed inside this window.")
 
 

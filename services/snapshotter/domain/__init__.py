@@ -15,6 +15,16 @@ from services.snapshotter.domain.benchmarks import (
     refuse_own,
     standing,
 )
+from services.snapshotter.domain.early import (
+    EarlyLook,
+    due_look,
+    early_sentence,
+    early_subject,
+    limit,
+    next_look,
+    raised,
+    so_far,
+)
 from services.snapshotter.domain.heard import Change, deployed, described, rolled_back
 from services.snapshotter.domain.pins import Pin, end, expire, pin
 from services.snapshotter.domain.quiet import (
@@ -49,13 +59,14 @@ from services.snapshotter.domain.values import (
     Snapshot,
     State,
     Window,
+    also_since,
     benchmark_window,
     history_window,
     move,
     observed_window,
     settle_s,
 )
-from services.snapshotter.domain.verdict import Verdict, close, drafted, fitting, published, verdict
+from services.snapshotter.domain.verdict import Verdict, close, drafted, fitting, published, raise_early, verdict
 
 __all__ = [
     "DAY",
@@ -72,6 +83,7 @@ __all__ = [
     "Deployment",
     "Difference",
     "Disturbance",
+    "EarlyLook",
     "Limits",
     "Objection",
     "Observation",
@@ -86,6 +98,7 @@ __all__ = [
     "Weighed",
     "Window",
     "aged",
+    "also_since",
     "anchored",
     "benchmark_window",
     "choice_at",
@@ -99,23 +112,31 @@ __all__ = [
     "differences",
     "disturbs",
     "drafted",
+    "due_look",
+    "early_sentence",
+    "early_subject",
     "end",
     "expire",
     "fitting",
     "history_window",
     "keeps_days",
+    "limit",
     "move",
     "next_day_due",
+    "next_look",
     "objections",
     "observed_window",
     "pin",
     "published",
+    "raise_early",
+    "raised",
     "record",
     "refuse_doubtful",
     "refuse_outworn",
     "refuse_own",
     "rolled_back",
     "settle_s",
+    "so_far",
     "standing",
     "verdict",
     "weighed",

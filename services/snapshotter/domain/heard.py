@@ -95,7 +95,8 @@ def rolled_back(
 ) -> Change:
     """A rollback, or its correction: the look at the return is armed; a pending look at the deploy has lost its object.
 
-    A verdict that was given stays: it was true of what it saw. A lower or equal revision changes nothing.
+    A verdict that was given stays: it was true of what it saw. A rollback that turns out to have come after the day
+    arms the look again that it had ended. A lower or equal revision changes nothing.
     """
     if fact.revision <= before.rollback_revision:
         return Change(cr, before)
@@ -105,6 +106,11 @@ def rolled_back(
         (o for o in looks if o.kind == "after" and o.is_open and fact.rolled_back_at < o.ends_at),
         f"{ROLLED_BACK}{when}",
         now,
+    )
+    ended += tuple(
+        replace(o, state=move(o.state, "armed_again"), superseded_at=None, superseded_because=None)
+        for o in looks
+        if o.kind == "after" and o.is_cut_short and o.revision == before.revision and o.ends_at <= fact.rolled_back_at
     )
     older, more = _superseded(
         (o for o in looks if o.kind == "recovery"), f"the rollback time was corrected to {when}", now
@@ -140,7 +146,8 @@ def _superseded(
         about = {"cr_id": look.cr_id, "product_id": look.product_id, "deployment": look.deployment}
         about |= {"revision": look.revision, "reason": because, "at": now}
         facts.append(ObservationSuperseded.model_validate({**about, "kind": look.kind}))
-        if look.deviation_id is not None:
+        if look.deviation_id is not None and not because.startswith(ROLLED_BACK):
+            # What an early look saw before a rollback was true; what rests on a wrong deploy time was not.
             facts.append(DeviationWithdrawn.model_validate({**about, "deviation_id": look.deviation_id}))
     return tuple(changed), tuple(facts)
 

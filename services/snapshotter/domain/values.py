@@ -17,6 +17,7 @@ RIGHTS: Rights = {
     "backtest": frozenset({"operations", "engineer", "ptask", "release_manager"}),
     "draft_snapshot": frozenset({"operations", "engineer", "ptask"}),
     "pin_benchmark": frozenset({"operations"}),
+    "upload_readings": frozenset({"operations", "integration"}),
 }
 
 #: Both looks cover 24 hours: a contract, not a setting.
@@ -40,6 +41,7 @@ MOVES: Mapping[tuple[State, str], State] = {
     ("capturing", "superseded"): "superseded",
     ("overdue", "superseded"): "superseded",
     ("closed", "superseded"): "superseded",
+    ("superseded", "armed_again"): "scheduled",  # a rollback that ended it turned out to have come after its day
 }
 
 
@@ -195,6 +197,11 @@ def history_window(deployed_at: datetime, policy: Policy) -> Window | None:
     """The whole days before the deploy that the judge may learn from; None when the policy asks for none."""
     days = policy.observation.history_days
     return Window(deployed_at - days * DAY, deployed_at, policy.observation.step_s) if days else None
+
+
+def also_since(observation: Observation) -> datetime:
+    """From when on another deploy of the product has to do with this look: its own day reaches into this one."""
+    return observation.starts_at - DAY if observation.kind == "after" else observation.starts_at
 
 
 def settle_s(observation: Observation, policy: Policy) -> float:

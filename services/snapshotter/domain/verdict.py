@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.snapshotter.domain.benchmarks import Standing
+from services.snapshotter.domain.early import early_sentence
 from services.snapshotter.domain.values import ChangeRequest, Observation, Provenance, Snapshot, move
 from shared.contracts import (
+    AlsoDeployed,
     BenchmarkDrafted,
     BenchmarkHealth,
     BenchmarkPublished,
@@ -26,6 +28,9 @@ from shared.contracts import (
 
 #: What the list in one fact may take, in bytes: a letter holds 256 KB. The full sentences stay readable over HTTP.
 FACT_LIST_BYTES = 200_000
+
+#: Other deploys that one verdict names.
+MOST_ALSO = 50
 
 _GRAVITY: tuple[Severity, ...] = ("critical", "major", "minor")
 
@@ -166,11 +171,13 @@ def close(
     judge_version: str,
     overdue_because: str | None,
     now: datetime,
+    also: tuple[AlsoDeployed, ...] = (),
 ) -> tuple[Observation, tuple[Fact, ...]]:
     """The verdict on one look, and everything that is to be said of it.
 
     `overdue_because`: what could not be read until patience ended; None when all was there. A `recovery` that moved
-    opens no second deviation. Raises ValueError when the look is not open.
+    opens no second deviation. `also`: other CRs of the product that were deployed about then.
+    Raises ValueError when the look is not open.
     """
     happenings = ["time_came", "tried", *(["patience_ended"] if overdue_because else []), "judged"]
     deviates = found.outcome == "moved" and look.kind == "after"
@@ -181,7 +188,7 @@ def close(
         sentence=found.sentence,
         snapshot_id=snapshot.id,
         benchmark_id=against.counts.id if against.counts else None,
-        deviation_id=f"DEV-{look.cr_id}-{look.deployment}-{look.revision}" if deviates else None,
+        deviation_id=look.deviation_id or (_deviation_id(look) if deviates else None),
         overdue_at=now if overdue_because else None,
         closed_at=now,
     )
@@ -216,14 +223,47 @@ def close(
             snapshot_hash=snapshot.content_hash,
             judge_version=judge_version,
             closed_at=now,
+            also_deployed=also[:MOST_ALSO],
             anchor_id=found.anchor_id,
             creep=found.creep,
             limits=found.limits,
         )
     )
-    if closed.deviation_id is not None:
+    if closed.deviation_id is not None and look.deviation_id is None:  # else an early look has said it
         facts.append(_deviation(closed, cr, found, snapshot, now))
     return closed, tuple(facts)
+
+
+def raise_early(
+    look: Observation,
+    cr: ChangeRequest,
+    snapshot: Snapshot,
+    against: Standing,
+    moved: Sequence[ComparedSLI],
+    compared: Sequence[ComparedSLI],
+    *,
+    after_min: float,
+    now: datetime,
+) -> tuple[Observation, tuple[Fact, ...]]:
+    """A deviation before the day is over. The look stays open: what it finds comes beside this, and never instead of it.
+
+    Raises ValueError when there is no benchmark, or nothing moved.
+    """
+    if against.counts is None:
+        raise ValueError("a deviation needs a benchmark")
+    deviating = replace(look, deviation_id=_deviation_id(look), benchmark_id=against.counts.id)
+    told = {each.sli for each in moved}
+    counted = [
+        each if each.outcome != "moved" or each.sli in told else each.model_copy(update={"outcome": "inconclusive"})
+        for each in compared
+    ]
+    fact = _deviation(deviating, cr, Verdict("moved", "", tuple(counted)), snapshot, now)
+    early = {"sentence": early_sentence(after_min, moved, compared, against), "early_min": after_min}
+    return deviating, (taken(snapshot), fact.model_copy(update=early))
+
+
+def _deviation_id(look: Observation) -> str:
+    return f"DEV-{look.cr_id}-{look.deployment}-{look.revision}"
 
 
 def _deviation(look: Observation, cr: ChangeRequest, found: Verdict, snapshot: Snapshot, now: datetime) -> Fact:

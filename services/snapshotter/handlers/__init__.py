@@ -17,6 +17,7 @@ from services.snapshotter.handlers.days import (
 )
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.drafts import draft_for_review, on_review_requested
+from services.snapshotter.handlers.early import look_early
 from services.snapshotter.handlers.explain import explain
 from services.snapshotter.handlers.heard import (
     on_cr_deployed,
@@ -29,6 +30,7 @@ from services.snapshotter.handlers.observations import take_snapshot
 from services.snapshotter.handlers.pins import end_pin, expire_pin, list_pins, pin_benchmark
 from services.snapshotter.handlers.reading import list_snapshots, read_observation, read_snapshot
 from services.snapshotter.handlers.series import read_series
+from services.snapshotter.handlers.uploads import MOST_BYTES, read_upload, see_upload, take_upload
 from shared.contracts import (
     CRChanged,
     CRDeployed,
@@ -57,15 +59,18 @@ ON: Mapping[type[Fact], Callable[[Tx, Any], Awaitable[None]]] = {
 
 JOBS: Mapping[str, Callable[[Deps, Appointment], Awaitable[None]]] = {
     "take_snapshot": take_snapshot,
+    "look_early": look_early,
     "keep_day": keep_day,
     "score_days": score_days,
     "draft_for_review": draft_for_review,
     "expire_pin": expire_pin,
     "expire_samples": expire_samples,
+    "read_upload": read_upload,
 }
 
 __all__ = [
     "JOBS",
+    "MOST_BYTES",
     "ON",
     "Deps",
     "backtest",
@@ -87,5 +92,7 @@ __all__ = [
     "read_snapshot",
     "recompute",
     "score_days",
+    "see_upload",
     "take_snapshot",
+    "take_upload",
 ]

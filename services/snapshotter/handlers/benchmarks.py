@@ -139,12 +139,17 @@ async def kept_as(
     made: Provenance,
     found: BenchmarkHealth,
     reason: str,
+    by: str | None = None,
+    id: str | None = None,
 ) -> Answer:
-    """Write a capture as a draft or a benchmark of the plan's subject, and say so. `made` without its snapshot's id."""
+    """Write a capture as a draft or a benchmark of the plan's subject, and say so. `made` without its snapshot's id.
+
+    `by`: whose it is, when that is not who acts now. `id`: drawn before, by who must name it as well.
+    """
     cr_id = plan.cr.id if plan.cr else None
     version = await _locked_version(tx, cr_id, plan.product_id)
     taken = Snapshot(
-        id=await store.next_id(tx),
+        id=id or await store.next_id(tx),
         kind=kind,
         product_id=plan.product_id,
         cr_id=cr_id,
@@ -152,7 +157,7 @@ async def kept_as(
         revision=None,
         window=captured.window,
         taken_at=tx.now,
-        taken_by=person(tx.actor),
+        taken_by=by or person(tx.actor),
         reason=reason,
         policy_version=plan.policy_version,
         content_hash=kept.content_hash,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from services.snapshotter import domain, store
+from services.snapshotter.handlers.early import look_early
 from services.snapshotter.handlers.observations import take_snapshot
 from shared import policies
 from shared.access import person
@@ -30,12 +31,12 @@ async def on_cr_withdrawn(tx: Tx, event: Event[CRWithdrawn]) -> None:
 async def on_cr_deployed(tx: Tx, event: Event[CRDeployed]) -> None:
     """Arms the look a day after the deploy, or moves it. Raises TryLater while the policy was not heard."""
     fact = event.data
-    version, _ = await _policy(tx, fact.product_id, event.policy_version)
+    version, policy = await _policy(tx, fact.product_id, event.policy_version)
     cr = await store.locked_change_request(tx, fact.cr_id, fact.product_id)
     before = await store.deployment(tx, cr.id, fact.deployment)
     looks = await store.observations_of(tx, cr.id, fact.deployment)
     fact = fact.model_copy(update={"deployer": person(fact.deployer)})
-    await _save(tx, domain.deployed(cr, before, looks, fact, policy_version=version, now=tx.now))
+    await _save(tx, domain.deployed(cr, before, looks, fact, policy_version=version, now=tx.now), policy)
 
 
 async def on_cr_rolled_back(tx: Tx, event: Event[CRRolledBack]) -> None:
@@ -46,7 +47,7 @@ async def on_cr_rolled_back(tx: Tx, event: Event[CRRolledBack]) -> None:
     before = await store.deployment(tx, cr.id, fact.deployment)
     looks = await store.observations_of(tx, cr.id, fact.deployment)
     change = domain.rolled_back(cr, before, looks, fact, policy_version=version, policy=policy, now=tx.now)
-    await _save(tx, change)
+    await _save(tx, change, policy)
 
 
 async def _policy(tx: Tx, product_id: str, version: str | None) -> tuple[str, Policy]:
@@ -59,7 +60,7 @@ async def _policy(tx: Tx, product_id: str, version: str | None) -> tuple[str, Po
     return found
 
 
-async def _save(tx: Tx, change: domain.Change) -> None:
+async def _save(tx: Tx, change: domain.Change, policy: Policy) -> None:
     """Rows, letters and appointments of what was heard."""
     cr = change.cr
     await store.save_change_request(tx, cr, version=cr.version + len(change.facts))
@@ -73,3 +74,14 @@ async def _save(tx: Tx, change: domain.Change) -> None:
         else:
             tx.cancel(take_snapshot, look.subject)
             await store.forget_readings(tx, look.subject)
+        if look.kind == "after":
+            _arm_early(tx, look, policy)
+
+
+def _arm_early(tx: Tx, look: domain.Observation, policy: Policy) -> None:
+    """The first early look, where the policy asks for any; the others follow from it."""
+    first = domain.next_look(policy.observation, look.starts_at)
+    if look.is_open and first is not None:
+        tx.schedule(look_early, domain.early_subject(look), first[1], revision=look.revision)
+    else:
+        tx.cancel(look_early, domain.early_subject(look))

@@ -32,6 +32,7 @@ from services.snapshotter.judge.tables.shipped import SHIPPED
 from services.snapshotter.samples import unpack
 from services.snapshotter.sources import Floats, steps
 from services.snapshotter.store import KeptSeries
+from services.snapshotter.uploads import is_uploaded
 from shared.contracts import SLI, ComparedSLI, Policy
 
 #: Stored numbers have so many digits: two machines that differ in the last bits of a float store the same.
@@ -182,7 +183,7 @@ def _window(policy: Policy, taken: Taken, step_s: int) -> judging.Window:
             reason = f"{name} has no such SLI"
         elif one.missing is not None or one.packed is None:
             reason = one.missing or f"the raw samples of {name} have expired"
-        elif (one.query, one.source) != (sli.query, sli.source):
+        elif one.query != sli.query or (one.source != sli.source and not is_uploaded(one.source)):
             reason = f"{name} measured it by another query"
         elif own.step_s != step_s:
             reason = f"{name} has steps of {own.step_s} s, this look has {step_s} s"

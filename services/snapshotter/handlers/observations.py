@@ -16,7 +16,7 @@ from services.snapshotter.handlers.capture import Captured, capture, prepared
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.judging import Grounds, Judged, Taken, judged, unjudged
 from services.snapshotter.handlers.kept import filled, taken
-from services.snapshotter.handlers.standings import standing_of
+from services.snapshotter.handlers.standings import also_deployed, standing_of
 from services.snapshotter.sources import Missing, Series, steps
 from shared import policies
 from shared.contracts import MissingSLI, Policy
@@ -115,6 +115,7 @@ async def take_snapshot(deps: Deps, appointment: Appointment) -> None:
             judge_version=found.judge_version,
             overdue_because=overdue_because,
             now=tx.now,
+            also=await also_deployed(tx, current),
         )
         await store.insert_snapshot(tx, snapshot, made, raw_days=policy.samples.raw_days)
         await store.forget_readings(tx, look.subject)

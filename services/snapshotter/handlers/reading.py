@@ -10,6 +10,7 @@ from typing import Any
 from services.snapshotter import domain, store
 from services.snapshotter.commands import (
     DeploymentView,
+    EarlyLookView,
     LookView,
     ObservationView,
     ProvenanceView,
@@ -20,7 +21,7 @@ from services.snapshotter.commands import (
     WindowView,
 )
 from services.snapshotter.handlers.deps import Deps
-from services.snapshotter.handlers.standings import benchmark_view
+from services.snapshotter.handlers.standings import also_deployed, benchmark_view
 from services.snapshotter.sources import steps
 from shared import policies
 from shared.access import Call
@@ -168,7 +169,9 @@ class _Shelf:
     now: datetime
     judged: Mapping[tuple[int, int, str], tuple[str, dict[str, Any]]]
     trying: Mapping[str, store.Trying]
-    also: Mapping[tuple[datetime, datetime], tuple[AlsoDeployed, ...]]
+    also: Mapping[domain.Observation, tuple[AlsoDeployed, ...]]
+    early: Sequence[domain.EarlyLook]
+    next_early: Mapping[str, store.Trying]
     step_s: Mapping[str, int]  #: by policy version
 
 
@@ -179,7 +182,9 @@ async def _observation(tx: Tx, cr: domain.ChangeRequest) -> ObservationView:
         tx.now,
         await store.comparisons_of(tx, cr.id),
         await store.trying(tx, _JOB, {look.subject for look in looks if look.is_open}),
-        {window: await _also(tx, cr, *window) for window in {(look.starts_at, look.ends_at) for look in looks}},
+        {look: await also_deployed(tx, look) for look in looks},
+        await store.early_looks_at(tx, cr.id),
+        await store.trying(tx, "look_early", {domain.early_subject(look) for look in looks if look.is_open}),
         {
             version: (await policies.of(tx, cr.product_id, version)).observation.step_s
             for version in {look.policy_version for look in looks}
@@ -215,17 +220,11 @@ async def _observation(tx: Tx, cr: domain.ChangeRequest) -> ObservationView:
     )
 
 
-async def _also(tx: Tx, cr: domain.ChangeRequest, start: datetime, end: datetime) -> tuple[AlsoDeployed, ...]:
-    return tuple(
-        AlsoDeployed(change_request=each.cr_id, deployment=each.number, deployed_at=each.deployed_at)
-        for each in await store.deployments_between(tx, cr.product_id, start, end)
-        if each.cr_id != cr.id and each.deployed_at is not None
-    )
-
-
 def _look_view(look: domain.Observation, shelf: _Shelf) -> LookView:
     version, document = shelf.judged.get((look.deployment, look.revision, look.kind), (None, {}))
     trying = shelf.trying.get(look.subject) if look.is_open else None
+    is_coming = look.kind == "after" and look.is_open
+    next_early = shelf.next_early.get(domain.early_subject(look)) if is_coming else None
     return LookView(
         kind=look.kind,
         deployment=look.deployment,
@@ -253,5 +252,19 @@ def _look_view(look: domain.Observation, shelf: _Shelf) -> LookView:
         attempts=trying.attempts if trying else 0,
         next_try_at=trying.next_at if trying else None,
         waiting_for=trying.last_error if trying else None,
-        also_deployed=shelf.also[look.starts_at, look.ends_at],
+        also_deployed=shelf.also[look],
+        early=tuple(
+            EarlyLookView(
+                after_min=each.after_min,
+                window_end=each.ends_at,
+                looked_at=each.looked_at,
+                found=each.found,
+                sentence=each.sentence,
+                content_hash=each.content_hash,
+                snapshot=each.snapshot_id,
+            )
+            for each in shelf.early
+            if (look.kind, look.deployment, look.revision) == ("after", each.deployment, each.revision)
+        ),
+        next_early_at=next_early.next_at if next_early else None,
     )

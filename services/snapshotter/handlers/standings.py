@@ -7,6 +7,7 @@ from datetime import datetime
 from services.snapshotter import domain, store
 from services.snapshotter.commands import BenchmarkView, PinView
 from shared import policies
+from shared.contracts import AlsoDeployed
 from shared.db import Tx
 
 
@@ -54,6 +55,16 @@ async def benchmark_view(
         despite=dict(made.despite) if made else {},
         corrects=made.corrects if made else None,
         draft=draft.id if draft else None,
+    )
+
+
+async def also_deployed(tx: Tx, look: domain.Observation) -> tuple[AlsoDeployed, ...]:
+    """Other CRs of the product whose own day meets this look: each of the two is shown on the other's verdict."""
+    found = await store.deployments_between(tx, look.product_id, domain.also_since(look), look.ends_at)
+    return tuple(
+        AlsoDeployed(change_request=each.cr_id, deployment=each.number, deployed_at=each.deployed_at)
+        for each in found
+        if each.cr_id != look.cr_id and each.deployed_at is not None
     )
 
 

@@ -22,6 +22,7 @@ from services.snapshotter.store.days import (
     pairs_of,
     save_pairs,
 )
+from services.snapshotter.store.early import early_looks_at, save_early_look
 from services.snapshotter.store.observations import (
     JudgedLook,
     Trying,
@@ -67,6 +68,15 @@ from services.snapshotter.store.subjects import (
     save_version,
 )
 from services.snapshotter.store.tables import metadata
+from services.snapshotter.store.uploads import (
+    Upload,
+    end_upload,
+    insert_upload,
+    next_upload,
+    say_progress,
+    upload,
+    uploaded_bytes,
+)
 
 __all__ = [
     "JudgedLook",
@@ -74,6 +84,7 @@ __all__ = [
     "KeptSeries",
     "Payload",
     "Trying",
+    "Upload",
     "anchor_choices",
     "announce_payload",
     "benchmarks_for",
@@ -86,7 +97,9 @@ __all__ = [
     "deployments_of",
     "deviating_looks",
     "disturbances",
+    "early_looks_at",
     "end_pin",
+    "end_upload",
     "expire_payload",
     "first_benchmark",
     "forget_readings",
@@ -94,6 +107,7 @@ __all__ = [
     "insert_pin",
     "insert_provenance",
     "insert_snapshot",
+    "insert_upload",
     "judged_looks",
     "kept_days",
     "known_content",
@@ -105,6 +119,7 @@ __all__ = [
     "metadata",
     "next_id",
     "next_pin",
+    "next_upload",
     "observations_of",
     "open_incident",
     "pairs_of",
@@ -118,12 +133,16 @@ __all__ = [
     "save_change_request",
     "save_comparisons",
     "save_deployment",
+    "save_early_look",
     "save_observation",
     "save_pairs",
     "save_payload",
     "save_readings",
     "save_version",
+    "say_progress",
     "series_of",
     "snapshot",
     "trying",
+    "upload",
+    "uploaded_bytes",
 ]

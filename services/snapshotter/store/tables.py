@@ -218,4 +218,42 @@ partial_readings = Table(
     Column("packed", LargeBinary, nullable=False),
     Column("warnings", JSONB, nullable=False),
 )
+#: Early looks that were taken. What raised a deviation names its snapshot; of the others the hash is kept.
+early_looks = Table(
+    "early_looks",
+    metadata,
+    Column("cr_id", Text, primary_key=True),
+    Column("deployment", Integer, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("after_min", Float, primary_key=True),
+    Column("ends_at", Moment, nullable=False),
+    Column("looked_at", Moment, nullable=False),
+    Column("found", Text, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("content_hash", Text),
+    Column("snapshot_id", Text),
+)
+#: Files of readings. Their bytes are kept until they were read, their hash for good.
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("product_id", Text, nullable=False),
+    Column("cr_id", Text),
+    Column("format", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("window_end", Moment, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("uploaded_at", Moment, nullable=False),
+    Column("uploaded_by", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("samples", Integer, nullable=False),
+    Column("problems", JSONB, nullable=False),
+    Column("problems_total", Integer, nullable=False),
+    Column("snapshot_id", Text),
+    Column("read_at", Moment),
+    Column("body", LargeBinary),
+)
+upload_numbers = DbSequence("upload_numbers", metadata=metadata)
 agenda = metadata.tables["snapshotter.agenda"]

@@ -1,0 +1,46 @@
+"""Which look a deployment still waits for, and whether it should have come by now. Silence is said, never hidden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from services.reviewer.domain.dossier import Deployment
+from shared.contracts import ObservationKind
+
+_DAY = timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """`to_come`: its time has not come. `due`: it is being taken. `overdue`: the policy's patience is over as well."""
+
+    cr_id: str
+    deployment: int
+    kind: ObservationKind
+    due_at: datetime
+    state: Literal["to_come", "due", "overdue"]
+    sentence: str
+
+
+def waiting(cr_id: str, each: Deployment, at: datetime) -> Waiting | None:
+    """The look at this deployment that has no answer yet; None when it has one, or lost its object by a rollback."""
+    policy, back = each.stood.policy, each.deploy.rollback
+    kind: ObservationKind = "after" if back is None else "recovery"
+    verdict = each.verdict(kind)
+    if verdict is not None and verdict.state == "closed":
+        return None
+    due_at = each.deploy.deployed_at + _DAY
+    if back is not None:
+        due_at = back.rolled_back_at + timedelta(hours=policy.observation.recovery_h if policy is not None else 0)
+    patience = timedelta(minutes=policy.observation.patience_min if policy is not None else 0)
+    name, when = f"The {kind} snapshot", f"{due_at:%-d %b %Y, %H:%M} UTC"
+    if verdict is not None:
+        return Waiting(cr_id, each.number, kind, due_at, "overdue", verdict.sentence)
+    if at < due_at:
+        return Waiting(cr_id, each.number, kind, due_at, "to_come", f"{name} is due {when}.")
+    if at < due_at + patience:
+        return Waiting(cr_id, each.number, kind, due_at, "due", f"{name} was due {when} and is being taken.")
+    said = f"{name} was due {when}; nothing has been heard of it, and the policy's patience is over."
+    return Waiting(cr_id, each.number, kind, due_at, "overdue", said)
