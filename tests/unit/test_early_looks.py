@@ -34,7 +34,7 @@ def look(**more: Any) -> Observation:
 
 def compared(sli: str = "latency", outcome: str = "moved", **more: Any) -> Compared:
     known: dict[str, Any] = {"title": sli, "sentence": f"{sli} rose", "decides": True, "severity": "major", **more}
-    return Compared(sli=sli, outcome=outcome, **known)  # type: ignore[arg-type]
+    return Compared(sli=sli, outcome=outcome, **known)
 
 
 # -- when -------------------------------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ def test_an_early_deviation_is_said_once_and_the_day_still_has_its_verdict() -> 
     after = Snapshot("SNAP-3", "after", "epl", "CR-1", 1, 1, Window(T, T + DAY, 60), T + DAY, "x", "", "v1", "h", 2)
     more: dict[str, Any] = {"judge_version": "1", "overdue_because": None, "now": T + DAY}
     for outcome in ("moved", "steady"):
-        found = Verdict(outcome, "so", (compared(outcome=outcome),))  # type: ignore[arg-type]
+        found = Verdict(outcome, "so", (compared(outcome=outcome),))
         closed, last = domain.close(deviating, CR, found, after, GOOD, **more)
         assert closed.outcome == outcome and closed.deviation_id == "DEV-CR-1-1-1"
         assert not [fact for fact in last if isinstance(fact, DeviationDetected)]
