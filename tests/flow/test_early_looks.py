@@ -21,7 +21,7 @@ from tests.servers.postgres import Databases
 
 DAY = timedelta(hours=24)
 LOOKS = POLICY.model_copy(
-    update={"observation": POLICY.observation.model_copy(update={"early_looks_min": (30, 60, 360)})}
+    update={"observation": POLICY.observation.model_copy(update={"early_looks_min": (60, 120, 360)})}
 )
 
 
@@ -48,12 +48,12 @@ async def current(house: House) -> dict[str, Any]:
 
 async def test_quiet_looks_say_nothing_and_the_day_has_its_own_verdict(house: House) -> None:
     at = await house.deployed()
-    assert await armed(house) == [("look_early", at + timedelta(minutes=30)), ("take_snapshot", at + DAY)]
-    for minutes in (30, 60):
+    assert await armed(house) == [("look_early", at + timedelta(minutes=60)), ("take_snapshot", at + DAY)]
+    for minutes in (60, 120):
         await house.go_to(at + timedelta(minutes=minutes))
         await house.worker.drain()
     look = await current(house)
-    assert [(e["after_min"], e["found"]) for e in look["early"]] == [(30, "nothing"), (60, "nothing")]
+    assert [(e["after_min"], e["found"]) for e in look["early"]] == [(60, "nothing"), (120, "nothing")]
     assert "the look after 24 hours decides" in look["early"][0]["sentence"]
     assert look["state"] == "scheduled" and look["outcome"] is None and look["next_early_at"] is not None
     house.prometheus.down = True  # an early look has no patience to wait for a source, and closes nothing
@@ -74,18 +74,18 @@ async def test_quiet_looks_say_nothing_and_the_day_has_its_own_verdict(house: Ho
 async def test_a_gross_change_is_a_deviation_within_the_hour_and_is_said_once(house: House) -> None:
     at = await house.deployed()
     house.prometheus.level["errors"] = lambda t: np.where(t >= at.timestamp(), 5.0, 1.0)
-    await house.go_to(at + timedelta(minutes=30))
+    await house.go_to(at + timedelta(minutes=60))
     await house.worker.drain()
     (raised,) = await house.said(DeviationDetected)
-    assert (raised.sli, raised.early_min, raised.slis_moved) == ("errors", 30, 1)
+    assert (raised.sli, raised.early_min, raised.slis_moved) == ("errors", 60, 1)
     assert (
-        raised.sentence.startswith("Early, 30 min after the deploy: Errors") and raised.deviation_id == "DEV-CR-1-1-1"
+        raised.sentence.startswith("Early, 60 min after the deploy: Errors") and raised.deviation_id == "DEV-CR-1-1-1"
     )
     look = await current(house)
     assert look["deviation"] == "DEV-CR-1-1-1" and look["state"] == "scheduled"
     evidence = (await house.get(f"/snapshots/{look['early'][0]['snapshot']}")).json()
     assert evidence["kind"] == "early" and evidence["window"]["end"].startswith(
-        (at + timedelta(minutes=30)).isoformat()[:16]
+        (at + timedelta(minutes=60)).isoformat()[:16]
     )
     assert await armed(house) == [("take_snapshot", at + DAY)]  # nothing more to raise
     await house.go_to(at + DAY)
@@ -97,14 +97,14 @@ async def test_a_gross_change_is_a_deviation_within_the_hour_and_is_said_once(ho
 async def test_a_rollback_keeps_what_an_early_look_saw_and_a_wrong_deploy_time_takes_it_back(house: House) -> None:
     at = await house.deployed()
     house.prometheus.level["errors"] = lambda t: np.where(t >= at.timestamp(), 5.0, 1.0)
-    await house.go_to(at + timedelta(minutes=31))
+    await house.go_to(at + timedelta(minutes=61))
     await house.worker.drain()
     later = at + timedelta(minutes=20)
     await house.deployed(at=later, revision=2)
     (withdrawn,) = await house.said(DeviationWithdrawn)
     assert withdrawn.deviation_id == "DEV-CR-1-1-1"
-    assert await armed(house) == [("look_early", later + timedelta(minutes=30)), ("take_snapshot", later + DAY)]
-    await house.go_to(later + timedelta(minutes=30))
+    assert await armed(house) == [("look_early", later + timedelta(minutes=60)), ("take_snapshot", later + DAY)]
+    await house.go_to(later + timedelta(minutes=60))
     await house.worker.drain()
     assert [d.deviation_id for d in await house.said(DeviationDetected)] == ["DEV-CR-1-1-1", "DEV-CR-1-1-2"]
     await house.go_on(minutes=30)
@@ -120,10 +120,10 @@ async def test_a_rollback_keeps_what_an_early_look_saw_and_a_wrong_deploy_time_t
 
 async def test_a_deploy_reported_late_gets_the_last_early_look_it_missed_and_after_the_day_none(house: House) -> None:
     await house.go_on(hours=9)
-    at = await house.now() - timedelta(hours=2)
+    at = await house.now() - timedelta(hours=3)
     await house.deployed(at=at)
     await house.worker.drain()
-    assert [e["after_min"] for e in (await current(house))["early"]] == [60]
+    assert [e["after_min"] for e in (await current(house))["early"]] == [120]
     await house.go_on(hours=30)
     old = await house.now() - timedelta(hours=29)
     await house.registered("CR-2")

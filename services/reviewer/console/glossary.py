@@ -28,6 +28,8 @@ GLOSSARY = (
     Word("window", "half-open [start, end), UTC", "range, period"),
     Word("reading", "a series, or the reason why it is missing", "datapoint"),
     Word("snapshot", "all readings of one window", "sample"),
+    Word("draft", "readings that operations may publish as a benchmark; it satisfies nothing until then", "candidate"),
+    Word("pin", "operations' word that one benchmark holds for a product until a date"),
     Word("benchmark", "the approved snapshot from before the deploy", "baseline (statistics word)"),
     Word(
         "comparison / outcome", "the judge's answer for one SLI: steady, moved, inconclusive or no data", "check, score"
