@@ -11,7 +11,7 @@ from services.snapshotter.domain import EarlyLook
 from services.snapshotter.handlers.capture import Captured, capture, prepared
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.judging import Grounds, Taken, judged
-from services.snapshotter.handlers.kept import taken
+from services.snapshotter.handlers.kept import filled, taken
 from services.snapshotter.handlers.standings import standing_of
 from shared import policies
 from shared.contracts import ComparedSLI, Policy
@@ -49,7 +49,7 @@ async def look_early(deps: Deps, appointment: Appointment) -> None:
     kept = await prepared(deps, captured)
     cut = domain.so_far(plan.look, plan.after_min)
     grounds = Grounds(cut, plan.policy, plan.against, Taken("this look", window, kept.series), plan.benchmark)
-    found = await deps.workers.run(judged, grounds)
+    found = await deps.workers.run(judged, await filled(deps, grounds))
     compared = found.verdict.comparisons
     moved = domain.raised(compared, found.numbers, looks=len(plan.policy.observation.early_looks_min))
 
