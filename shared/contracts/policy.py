@@ -6,6 +6,7 @@ Every field has an effect that a test shows. Durations say their unit in their n
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -92,6 +93,11 @@ class SampleRules(_Part):
     raw_days: float = Field(default=400, ge=1, le=3650)
 
 
+#: What may be matched on, and with what: no sign of these has a meaning in any query language.
+Label = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,127}$")]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:/-]{1,128}$")]
+
+
 class SLI(_Part):
     """One measured series that says how well the product serves."""
 
@@ -99,6 +105,9 @@ class SLI(_Part):
     title: Line
     source: Slug  #: a name; its address and credentials are deploy-time settings of the snapshotter
     query: Annotated[str, StringConstraints(min_length=1, max_length=5000)]
+    #: Labels that every selector of the query is to match on, put there by the source's own parser; `$name` in a policy
+    #: stands for one of its variables, or `$product`, and is a plain value from here on.
+    match: Annotated[Mapping[Label, LabelValue], Later] = Field(default={}, max_length=10)
     unit: Annotated[str, StringConstraints(max_length=20)] = ""
     direction: Literal["higher_is_worse", "lower_is_worse", "both"] = "both"
     severity: Severity = "critical"  #: of a deviation on it
@@ -107,6 +116,12 @@ class SLI(_Part):
         default=0.10, ge=0, le=100
     )  #: smallest change that matters, as a share of the benchmark
     min_absolute: float = Field(default=0.0, ge=0, allow_inf_nan=False)  #: and in the SLI's own unit
+
+    @property
+    def asked(self) -> str:
+        """What is asked of the source, as it is shown and hashed: another match is another query."""
+        match = ", ".join(f'{label}="{value}"' for label, value in sorted(self.match.items()))
+        return f"{self.query} # matching {match}" if match else self.query
 
 
 class Clock(_Part):
@@ -141,10 +156,23 @@ class Policy(_Part):
     benchmark: BenchmarkRules = BenchmarkRules()
     observation: ObservationRules = ObservationRules()
     samples: Annotated[SampleRules, Later] = SampleRules()
+    #: For `match` of the SLIs; the same for every look, so that both looks ask the same.
+    variables: Annotated[Mapping[Slug, LabelValue], Later] = Field(default={}, max_length=50)
     slis: tuple[SLI, ...] = Field(max_length=500)
     clocks: Clocks = Clocks()
     freshness_s: float = Field(default=60, ge=5, le=3600)  #: a gate answer on facts older than this is no
     description: Text = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, document: Any) -> Any:
+        """`$name` in a match is the variable's value. Raises ValueError for one that there is not."""
+        slis = document.get("slis") if isinstance(document, dict) else None
+        variables = document.get("variables") if isinstance(document, dict) else None
+        if not isinstance(slis, list) or not isinstance(variables, dict | None):
+            return document
+        known = {"product": document.get("id"), **(variables or {})}
+        return document | {"slis": [_with_values(sli, known) for sli in slis]}
 
     @model_validator(mode="after")
     def _unique(self) -> Policy:
@@ -157,6 +185,19 @@ class Policy(_Part):
         """Content hash: the same words give the same version on any machine."""
         canonical = orjson.dumps(self.spoken(), option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(canonical).hexdigest()[:16]
+
+
+def _with_values(sli: Any, known: Mapping[str, Any]) -> Any:
+    match = sli.get("match") if isinstance(sli, dict) else None
+    if not isinstance(match, dict):
+        return sli
+    for value in match.values():
+        if isinstance(value, str) and value.startswith("$") and value[1:] not in known:
+            raise ValueError(
+                f"SLI {sli.get('id')}: there is no variable {value[1:]}; there are {', '.join(sorted(known))}"
+            )
+    said = {k: known[v[1:]] if isinstance(v, str) and v.startswith("$") else v for k, v in match.items()}
+    return sli | {"match": said}
 
 
 def read_policy(document: object) -> Policy:

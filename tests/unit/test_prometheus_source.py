@@ -62,6 +62,15 @@ async def read(answer: Any, n: int = 5, **settings: Any) -> Reading:
         await source.close()
 
 
+async def read_matching(answer: Any, query: str, match: dict[str, str]) -> Reading:
+    settings = PrometheusSettings.model_validate({"url": "http://metrics.test"})
+    source = PrometheusSource(settings, httpx2.MockTransport(answer))
+    try:
+        return await source.read(query, START, START + 5 * STEP, STEP, match)
+    finally:
+        await source.close()
+
+
 def values(reading: Reading) -> list[float]:
     assert isinstance(reading, Series), reading
     return list(reading.values)

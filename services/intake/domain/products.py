@@ -108,7 +108,7 @@ def _sli(old: SLI, new: SLI | None) -> Iterator[str]:
     if new.shadow:
         yield f"SLI {old.id} no longer decides"
     # Nobody can tell from the words whether another query asks less: a second person looks at it.
-    if (new.source, new.query) != (old.source, old.query):
+    if (new.source, new.asked) != (old.source, old.asked):
         yield f"SLI {old.id} measures something else"
     if new.direction not in ("both", old.direction):
         yield f"SLI {old.id} is judged {new.direction} instead of {old.direction}"

@@ -125,7 +125,7 @@ async def _under(
     """What the verdict rested on, with the changed policy in place of the one of then, and what cannot be tested of it."""
     grounds = await grounds_of(tx, look, kept)
     then = {one.sli: (one.query, one.source) for one in grounds.after.series}
-    measured = tuple(sli for sli in policy.slis if then.get(sli.id) == (sli.query, sli.source))
+    measured = tuple(sli for sli in policy.slis if then.get(sli.id) == (sli.asked, sli.source))
     notes = [_not_measured(sli, sli.id in then) for sli in policy.slis if sli not in measured]
     own, asked = policy.observation, grounds.policy.observation
     if own.step_s != asked.step_s:

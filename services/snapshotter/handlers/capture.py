@@ -68,7 +68,8 @@ async def capture(
     """
     known = known or {}
     free = asyncio.Semaphore(AT_ONCE)
-    expected = steps(window.start.timestamp(), window.end.timestamp(), window.step_s)
+    start_s, end_s = window.start.timestamp(), window.end.timestamp()
+    expected = steps(start_s, end_s, window.step_s)
 
     async def one(sli: SLI) -> Reading:
         if sli.id in known:
@@ -78,7 +79,7 @@ async def capture(
             return Missing(f"source {sli.source} is not configured here")
         async with free:
             try:
-                found = await source.read(sli.query, window.start.timestamp(), window.end.timestamp(), window.step_s)
+                found = await source.read(sli.query, start_s, end_s, window.step_s, sli.match)
             except Exception as error:  # a source's own bug must not cost the other SLIs their snapshot
                 _log.exception("a source failed", source=sli.source, sli=sli.id)
                 return Missing(f"source {sli.source} failed: {type(error).__name__}", retry=True)
@@ -111,7 +112,7 @@ def keep(captured: Captured) -> Kept:
     """The rows and the payload of a capture: packed samples, hashes and numbers. CPU work: call it in a thread."""
     start_s, step_s = captured.window.start.timestamp(), captured.window.step_s
     sampled = {
-        sli.id: Sampled(sli.query, sli.source, reading)
+        sli.id: Sampled(sli.asked, sli.source, reading)
         for sli, reading in zip(captured.slis, captured.readings, strict=True)
     }
     made = bundle(None if isinstance(reading, Missing) else reading.values for reading in captured.readings)
@@ -147,7 +148,7 @@ def _row(sli: SLI, reading: Reading, hashed: str, step_s: int) -> KeptSeries:
         title=sli.title,
         unit=sli.unit,
         source=sli.source,
-        query=sli.query,
+        query=sli.asked,
         missing=reading.reason if isinstance(reading, Missing) else None,
         warnings=() if isinstance(reading, Missing) else tuple(w.replace("\0", "") for w in reading.warnings),
         hash=hashed,

@@ -183,7 +183,7 @@ def _window(policy: Policy, taken: Taken, step_s: int) -> judging.Window:
             reason = f"{name} has no such SLI"
         elif one.missing is not None or one.packed is None:
             reason = one.missing or f"the raw samples of {name} have expired"
-        elif one.query != sli.query or (one.source != sli.source and not is_uploaded(one.source)):
+        elif one.query != sli.asked or (one.source != sli.source and not is_uploaded(one.source)):
             reason = f"{name} measured it by another query"
         elif own.step_s != step_s:
             reason = f"{name} has steps of {own.step_s} s, this look has {step_s} s"

@@ -49,10 +49,14 @@ Reading = Series | Missing
 class Source(Protocol):
     """A place that can be asked for a series."""
 
-    async def read(self, query: str, start_s: float, end_s: float, step_s: int) -> Reading:
+    async def read(
+        self, query: str, start_s: float, end_s: float, step_s: int, match: Mapping[str, str] | None = None
+    ) -> Reading:
         """The values of `query` at start, start + step, ... before end (unix seconds; the window is half-open).
 
-        Every fault of the source is a `Missing`. Raises ValueError only when the window itself makes no sense.
+        `match`: labels that every part of the query is to match on, put into it by a parser of its language. Every fault of
+        the source, and a query that this cannot be done to, is a `Missing`. Raises ValueError only when the window itself
+        makes no sense.
         """
         ...
 
