@@ -120,7 +120,7 @@ def tried(query: str, match: dict[str, str]) -> str | None:
     return None
 
 
-texts = st.text(st.characters(blacklist_categories=("Cs",)), max_size=20)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 @given(texts, texts)
