@@ -213,6 +213,8 @@ SHOWN: dict[str, str] = {
     "test_each_look_has_its_time_and_of_several_that_were_missed_only_the_last_is_taken",
     "samples.raw_days": "tests/flow/test_snapshotter_samples.py::"
     "test_one_series_is_read_without_the_others_and_expires_with_them",
+    "slis.match": "tests/unit/test_promql.py::test_a_source_asks_with_the_matchers_or_not_at_all",
+    "variables": "tests/unit/test_promql.py::test_variables_of_a_policy_become_values_once_and_for_all",
 }
 
 
