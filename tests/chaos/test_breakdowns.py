@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from shared.settings import SERVICES
-from tests.load import Load, a_load, broker_killed, crs, killed, postgres_crashed, under
+from tests.faults import broker_killed, killed, postgres_crashed, under
+from tests.load import Load, a_load, crs
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("processes")]
 

@@ -8,7 +8,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
 from shared.settings import SERVICES
-from tests.load import Load, a_load, crs, killed, under
+from tests.faults import killed, under
+from tests.load import Load, a_load, crs
 from tests.servers.services import Services
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("processes")]
