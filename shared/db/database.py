@@ -179,6 +179,10 @@ class Database:
                 raw = (await conn.get_raw_connection()).driver_connection
             try:
                 yield conn, raw
+            except asyncpg.InternalClientError as error:
+                # The driver is still busy with what was cut off before: in the pool it would fail whoever gets it next.
+                await conn.invalidate()
+                raise translated(error) from error
             finally:
                 if raw.is_in_transaction():
                     try:
@@ -318,6 +322,7 @@ def translated(error: Exception) -> Exception:
             TimeoutError,
             asyncpg.PostgresConnectionError,
             asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
             asyncpg.CannotConnectNowError,
             asyncpg.AdminShutdownError,
             asyncpg.CrashShutdownError,

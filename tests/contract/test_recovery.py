@@ -102,6 +102,19 @@ async def test_when_no_connection_is_left_or_no_server_answers_everybody_is_told
     await nobody.close()
 
 
+async def test_a_connection_that_the_driver_lost_hold_of_is_given_to_nobody_else(bench: Bench) -> None:
+    async def pid() -> int:
+        async with bench.db.connection() as (_, raw):
+            return int(await raw.fetchval("SELECT pg_backend_pid()"))
+
+    before = await pid()
+    assert await pid() == before
+    with pytest.raises(Unavailable):
+        async with bench.db.connection():
+            raise asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress")
+    assert await pid() != before
+
+
 # -- locks ----------------------------------------------------------------------------------------------------------------
 
 
