@@ -18,7 +18,7 @@ from shared.contracts import (
     DeviationDetected,
     ReviewRequested,
 )
-from tests.observing import House, snapshotter
+from tests.observing import POLICY, House, snapshotter
 from tests.servers.postgres import Databases
 
 DAY = timedelta(hours=24)
@@ -127,6 +127,14 @@ async def test_a_draft_older_than_the_age_limit_is_drafted_again(house: House) -
     await house.go_on(hours=49)
     late = await post(house, f"/drafts/{draft['id']}/publish", reason="a day")
     assert late.status_code == 409 and "Draft it again" in late.json()["detail"]
+
+
+async def test_a_draft_that_measured_otherwise_than_the_policy_asks_now_is_drafted_again(house: House) -> None:
+    draft = (await post(house, "/drafts", product="epl", reason="to look at")).json()
+    errors = POLICY.slis[1].model_copy(update={"query": "failures"})
+    await house.policy(POLICY.model_copy(update={"slis": (POLICY.slis[0], errors, POLICY.slis[2])}))
+    answer = await post(house, f"/drafts/{draft['id']}/publish", reason="a day")
+    assert answer.status_code == 409 and "(errors): draft it again" in answer.json()["detail"]
 
 
 async def test_a_correction_names_the_one_whose_place_it_takes(house: House) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,10 +13,11 @@ from services.snapshotter.handlers.capture import Captured, prepared
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.health import health, with_earlier_days
 from services.snapshotter.handlers.reading import snapshot_view
+from services.snapshotter.uploads import is_uploaded
 from shared import policies
 from shared.access import Call, person
 from shared.answers import Answer
-from shared.contracts import BenchmarkHealth, MissingSLI, Policy, SnapshotKind
+from shared.contracts import SLI, BenchmarkHealth, MissingSLI, Policy, SnapshotKind
 from shared.db import Tx
 from shared.errors import Conflict, Invalid, NotFound, Unavailable
 
@@ -89,6 +90,7 @@ async def publish_draft(deps: Deps, call: Call, draft_id: str, command: PublishD
         if (became := await store.published_as(tx, draft_id)) is not None:
             raise Conflict(f"{draft_id} was published already, as {became}.")
         domain.refuse_outworn(draft, policy, tx.now)
+        _refuse_other_measure(draft, await store.series_of(tx, draft_id), policy)
         await _check_corrected(tx, command.corrects, draft.product_id, draft.cr_id)
         drafted = (await store.provenances_of(tx, [draft_id]))[draft_id]
         judged = drafted.health or BenchmarkHealth(state="unjudged", sentence="Nobody judged it.")
@@ -245,6 +247,20 @@ async def _read(deps: Deps, plan: Plan) -> tuple[Captured, store.Kept, Benchmark
     _refuse_nothing(captured)
     kept = await prepared(deps, captured)
     return captured, kept, await deps.workers.run(health, plan.policy, captured, earlier)
+
+
+def _refuse_other_measure(draft: Snapshot, kept: Sequence[store.KeptSeries], policy: Policy) -> None:
+    """No look could be held against what was measured in another way. Raises Conflict."""
+    there = {one.sli: one for one in kept}
+    other = [sli.id for sli in policy.slis if not sli.shadow and not _measures(there.get(sli.id), sli)]
+    if draft.window.step_s != policy.observation.step_s:
+        other.append("the step")
+    if other:
+        raise Conflict(f"The policy has changed since {draft.id} was drafted ({', '.join(other[:5])}): draft it again.")
+
+
+def _measures(one: store.KeptSeries | None, sli: SLI) -> bool:
+    return one is not None and one.query == sli.query and (one.source == sli.source or is_uploaded(one.source))
 
 
 def _refuse_nothing(captured: Captured) -> None:

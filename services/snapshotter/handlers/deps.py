@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -23,4 +24,6 @@ class Deps:
     db: Database
     sources: Mapping[str, Source] = field(default_factory=dict)
     workers: Workers = field(default_factory=Workers)
+    #: One file of readings at a time: reading it is a thread's work, and answers must go on meanwhile.
+    reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     bucket: Bucket | None = None

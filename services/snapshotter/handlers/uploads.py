@@ -28,8 +28,10 @@ from shared.jsons import dumps
 _TELL_EVERY_S = 0.5
 _HISTORY_DEADLINE_S = 120.0
 _NOT_IN_FILE = "not in the file that was uploaded"
-#: One file at a time: reading it is a thread's work, and answers must go on meanwhile.
-_READING = asyncio.Semaphore(1)
+
+
+class _Left(Exception):
+    """Nobody waits for this file any more: the service ends."""
 
 
 async def take_upload(deps: Deps, call: Call, command: TakeUpload, media: str, raw: bytes) -> Answer:
@@ -90,7 +92,7 @@ async def read_upload(deps: Deps, appointment: Appointment) -> None:
             return  # it was read already
     version, policy = found
     window = Window(sent.window_end - DAY, sent.window_end, policy.observation.step_s)
-    async with _READING:
+    async with deps.reading:
         read = await _read(deps, sent, raw, policy, window)
     if read.problems_total:
         async with deps.db.tx(appointment) as tx:
@@ -112,10 +114,12 @@ async def read_upload(deps: Deps, appointment: Appointment) -> None:
 
 async def _read(deps: Deps, sent: store.Upload, raw: bytes, policy: Policy, window: Window) -> Collected:
     """Everything in the file, in a thread; how far it is is said twice a second."""
-    so_far = [0]
+    so_far, is_left = [0], [False]
 
     def told(samples: int) -> None:
         so_far[0] = samples
+        if is_left[0]:
+            raise _Left
 
     reading = asyncio.ensure_future(asyncio.to_thread(_collected, sent.format, raw, policy, window, told))
     try:
@@ -123,7 +127,8 @@ async def _read(deps: Deps, sent: store.Upload, raw: bytes, policy: Policy, wind
             await store.say_progress(deps.db, sent.number, so_far[0])
         return reading.result()
     finally:
-        await asyncio.wait([reading])  # a thread cannot be stopped: the semaphore is held until it has ended
+        is_left[0] = True  # a thread cannot be stopped, but it asks; the next file waits until it has ended
+        await asyncio.wait([reading])
 
 
 def _collected(format: str, raw: bytes, policy: Policy, window: Window, told: Callable[[int], None]) -> Collected:
