@@ -260,7 +260,7 @@ def _refuse_other_measure(draft: Snapshot, kept: Sequence[store.KeptSeries], pol
 
 
 def _measures(one: store.KeptSeries | None, sli: SLI) -> bool:
-    return one is not None and one.query == sli.query and (one.source == sli.source or is_uploaded(one.source))
+    return one is not None and one.query == sli.asked and (one.source == sli.source or is_uploaded(one.source))
 
 
 def _refuse_nothing(captured: Captured) -> None:
