@@ -112,7 +112,7 @@ async def test_the_days_before_a_deploy_are_stored_once_for_all_verdicts_that_le
 
 
 async def test_ten_verified_steps_of_three_percent_raise_an_alarm_though_none_alone_does(house: House) -> None:
-    coarse = POLICY.observation.model_copy(update={"step_s": 900, "history_days": 0})
+    coarse = POLICY.observation.model_copy(update={"step_s": 900, "history_days": 4})
     await house.policy(POLICY.model_copy(update={"slis": POLICY.slis[:1], "observation": coarse}))
     house.prometheus.level["latency"] = lambda t: 1 / (1 + 0.2 * np.sin(2 * np.pi * t / 86400))  # the same at all hours
     found = []
@@ -145,6 +145,23 @@ async def test_ten_verified_steps_of_three_percent_raise_an_alarm_though_none_al
     await house.publish(change_request="CR-11", reason="before the next", despite=despite)
     after = await looked_at(house, "CR-11")
     assert (after["outcome"], after["anchor"]) == ("steady", newest), after
+
+
+async def test_what_crept_away_from_the_anchor_between_deploys_is_seen_at_the_next_one(house: House) -> None:
+    coarse = POLICY.observation.model_copy(update={"step_s": 900, "history_days": 4})
+    await house.policy(POLICY.model_copy(update={"slis": POLICY.slis[:2], "observation": coarse}))
+    flat = house.prometheus.level["latency"] = lambda t: 1 / (1 + 0.2 * np.sin(2 * np.pi * t / 86400))
+    await house.registered()
+    await house.publish()
+    house.prometheus.level["latency"] = lambda t: 1.5 * flat(t)
+    await house.go_on(hours=72)
+    await house.registered("CR-2")
+    await house.publish(change_request="CR-2", reason="an ordinary day")
+    look = await looked_at(house, "CR-2")
+    assert (look["outcome"], look["comparisons"][0]["view"], look["anchor"]) == ("moved", "creep", "SNAP-1"), look
+    assert "1 SLI has crept away from the anchor (SNAP-1 of" in look["creep"] and "alone: Latency p95 +" in look["creep"]
+    assert look["comparisons"][1]["outcome"] == "steady"
+    assert (await house.get("/change-requests/CR-2/recomputation")).json()["is_equal"]
 
 
 async def test_only_operations_chooses_an_anchor_and_only_among_benchmarks_of_the_product(house: House) -> None:
