@@ -1,4 +1,5 @@
-"""The `daymark` command: run it here, make a database and topics, make keys, look after dead letters, ask the judge.
+"""The `daymark` command: run it here, make a database and topics, make keys, look after dead letters, ask the judge,
+try a product's queries.
 
 Every command has `--json`; on a terminal people get tables and progress, elsewhere plain lines.
 """
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.judge import judge
+from cli.sli import sli
 from shared.errors import DaymarkError
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -25,7 +27,7 @@ topics = typer.Typer(no_args_is_help=True, help="The topics on the bus.")
 db = typer.Typer(no_args_is_help=True, help="The database.")
 keys = typer.Typer(no_args_is_help=True, help="Principals, their keys and sign-in links.")
 dead = typer.Typer(no_args_is_help=True, help="Letters that nobody could hear.")
-for name, group in (("topics", topics), ("db", db), ("keys", keys), ("dead", dead), ("judge", judge)):
+for name, group in (("topics", topics), ("db", db), ("keys", keys), ("dead", dead), ("judge", judge), ("sli", sli)):
     app.add_typer(group, name=name)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]

@@ -236,3 +236,23 @@ async def test_what_a_superseded_look_has_read_is_forgotten(house: House) -> Non
     house.prometheus.failing = set()
     await house.deployed(at=at - timedelta(hours=1), revision=2)
     assert await house.rows("SELECT * FROM partial_readings") == []
+
+
+async def test_a_dry_run_says_which_queries_return_nothing_several_series_or_nan(house: House) -> None:
+    await house.policy()
+    before = await house.tables()
+    house.prometheus.level["latency"] = lambda t: np.where(t % 600 < 300, np.nan, 1.0)
+    house.prometheus.level["errors"] = lambda t: np.full_like(t, np.nan)
+    answer = await house.get("/products/epl/sli-check?hours=2", "ada")
+    view = answer.json()
+    assert answer.status_code == 200 and not view["is_fine"], view
+    assert {one["sli"]: one["result"] for one in view["slis"]} == {
+        "latency": "gaps", "errors": "no_numbers", "heap": "fine"
+    }  # fmt: skip
+    assert "12 of 24 steps have no number" in view["slis"][0]["sentence"]
+    house.prometheus.down = True
+    down = (await house.get("/products/epl/sli-check")).json()
+    assert {one["result"] for one in down["slis"]} == {"failed"}
+    assert await house.tables() == before
+    for path, who, status in (("epl", "stranger", 404), ("none", "ada", 404), ("epl/sli-check?hours=25", "ada", 422)):
+        assert (await house.get(f"/products/{path}{'' if '?' in path else '/sli-check'}", who)).status_code == status

@@ -12,6 +12,7 @@ from services.snapshotter.commands.benchmarks import (
     TakeUpload,
     UploadView,
 )
+from services.snapshotter.commands.checks import CheckedSLI, CheckView
 from services.snapshotter.commands.judged import (
     AnchorChoiceView,
     AnchorView,
@@ -50,6 +51,8 @@ __all__ = [
     "BacktestView",
     "BenchmarkView",
     "CalibrationView",
+    "CheckView",
+    "CheckedSLI",
     "ChooseAnchor",
     "DayPairView",
     "DeploymentView",

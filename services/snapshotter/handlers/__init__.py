@@ -8,6 +8,7 @@ from services.snapshotter.handlers.anchors import choose_anchor, read_anchor
 from services.snapshotter.handlers.backtest import backtest
 from services.snapshotter.handlers.benchmarks import draft_snapshot, publish_draft, publish_snapshot
 from services.snapshotter.handlers.calibrating import read_calibration
+from services.snapshotter.handlers.checking import check_slis
 from services.snapshotter.handlers.days import (
     keep_day,
     on_incident_closed,
@@ -74,6 +75,7 @@ __all__ = [
     "ON",
     "Deps",
     "backtest",
+    "check_slis",
     "choose_anchor",
     "draft_snapshot",
     "end_pin",

@@ -84,7 +84,7 @@ async def capture(
                 _log.exception("a source failed", source=sli.source, sli=sli.id)
                 return Missing(f"source {sli.source} failed: {type(error).__name__}", retry=True)
         if isinstance(found, Missing):
-            return Missing(found.reason[:_REASON_LENGTH].replace("\0", ""), found.retry)
+            return replace(found, reason=found.reason[:_REASON_LENGTH].replace("\0", ""))
         if np.shape(found.values) != (expected,):
             return Missing(f"source {sli.source} gave {np.shape(found.values)} values for {expected} steps")
         return found

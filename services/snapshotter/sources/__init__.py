@@ -14,8 +14,8 @@ import importlib
 import math
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -35,12 +35,17 @@ class Series:
     warnings: tuple[str, ...] = ()
 
 
+#: What a query brought instead of one series of numbers; `failed`: it was not answered at all.
+Fault = Literal["nothing", "several", "no_numbers", "refused", "failed"]
+
+
 @dataclass(frozen=True)
 class Missing:
     """Why there is no series. `retry`: asking again later may bring it (the source was down, not the query wrong)."""
 
     reason: str
     retry: bool = False
+    fault: Fault = field(default="failed", compare=False)
 
 
 Reading = Series | Missing

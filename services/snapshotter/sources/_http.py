@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from services.snapshotter import sources
 from services.snapshotter.sources import Missing
 
 T = TypeVar("T")
@@ -31,9 +32,9 @@ class Limits(BaseModel):
 class Fault(Exception):
     """Carries a `Missing` out of the depth of an answer; never leaves a source."""
 
-    def __init__(self, reason: str, *, retry: bool) -> None:
+    def __init__(self, reason: str, *, retry: bool, fault: sources.Fault = "failed") -> None:
         super().__init__(reason)
-        self.missing = Missing(reason, retry)
+        self.missing = Missing(reason, retry, fault)
 
 
 def fitting(kind: type[S], name: str, settings: Mapping[str, Any]) -> S:

@@ -70,7 +70,7 @@ class DatadogSource:
         """One number per step of `[start, end)`, or `Missing`; a day at a time. Raises ValueError for a senseless window."""
         total = steps(start_s, end_s, step_s)
         if match:
-            return Missing("matchers cannot be put into a Datadog query: write the tags into it")
+            return Missing("matchers cannot be put into a Datadog query: write the tags into it", fault="refused")
         values: Floats = np.full(total, np.nan)
         scope: object = None
         try:
@@ -82,15 +82,17 @@ class DatadogSource:
                 if series is None:
                     continue
                 if scope is not None and series.get("scope") != scope:
-                    raise Fault("the query returns 2 series over this window, one is needed", retry=False)
+                    raise Fault(
+                        "the query returns 2 series over this window, one is needed", retry=False, fault="several"
+                    )
                 scope = series.get("scope")
                 values[first : first + count] = _on_grid(series, grid_s, step_s, count)
         except Fault as fault:
             return fault.missing
         if scope is None:
-            return Missing("no series: the source knows nothing by this query in this window")
+            return Missing("no series: the source knows nothing by this query in this window", fault="nothing")
         if np.isnan(values).all():
-            return Missing(f"no numbers: all {total} steps are empty")
+            return Missing(f"no numbers: all {total} steps are empty", fault="no_numbers")
         return Series(values)
 
     async def _ask(self, query: str, from_s: int, to_s: int) -> dict[str, Any] | None:
@@ -155,7 +157,7 @@ def _whole(status: int, body: bytes) -> dict[str, Any]:
     told = said.get("error") or ("; ".join(map(str, errors)) if isinstance(errors, list) else "")
     words = f": {plain(told)}" if told else ""
     if status in (400, 422):
-        raise Fault(f"the source refuses the query (HTTP {status}){words}", retry=False)
+        raise Fault(f"the source refuses the query (HTTP {status}){words}", retry=False, fault="refused")
     if 300 <= status < 400:
         raise Fault(f"the source points elsewhere (HTTP {status}); its settings need the final address", retry=True)
     if status in (401, 403):
@@ -174,7 +176,7 @@ def _only_series(answer: dict[str, Any]) -> dict[str, Any] | None:
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         raise Fault("the answer has no list of series", retry=True)
     if len(found) > 1:
-        raise Fault(f"the query returns {len(found)} series, one is needed", retry=False)
+        raise Fault(f"the query returns {len(found)} series, one is needed", retry=False, fault="several")
     return found[0] if found else None
 
 

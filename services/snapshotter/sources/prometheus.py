@@ -77,7 +77,7 @@ class PrometheusSource:
         try:
             query = injected(query, match or {})
         except ValueError as error:
-            return Missing(plain(error))
+            return Missing(plain(error), fault="refused")
         values: Floats = np.full(total, np.nan)
         notes: list[str] = []
         names: dict[str, str] | None = None
@@ -89,19 +89,21 @@ class PrometheusSource:
                 if part.metric is None:
                     continue
                 if names is not None and part.metric != names:  # each part has one series, but not the same one
-                    raise Fault("the query returns 2 series over this window, one is needed", retry=False)
+                    raise Fault(
+                        "the query returns 2 series over this window, one is needed", retry=False, fault="several"
+                    )
                 names = part.metric
                 values[first : first + grid.count] = part.values
         except Fault as fault:
             return fault.missing
         if names is None:
-            return Missing("no series: the source knows nothing by this query in this window")
+            return Missing("no series: the source knows nothing by this query in this window", fault="nothing")
         endless = int(np.isinf(values).sum())
         if endless:
             values[np.isinf(values)] = np.nan
             notes.append(f"{endless} of {total} values were infinite (a division by zero?) and are taken as not read")
         if np.isnan(values).all():
-            return Missing(f"no numbers: all {total} steps are NaN, infinite or absent")
+            return Missing(f"no numbers: all {total} steps are NaN, infinite or absent", fault="no_numbers")
         return Series(values, tuple(notes))
 
     async def _ask(self, query: str, grid: _Grid) -> _Part:
@@ -177,7 +179,7 @@ def _refuse_bad_status(status: int, answer: object) -> None:
     said = answer if isinstance(answer, dict) else {}
     words = f": {plain(said['error'])}" if isinstance(said.get("error"), str) else ""
     if status in (400, 422):
-        raise Fault(f"the source refuses the query (HTTP {status}){words}", retry=False)
+        raise Fault(f"the source refuses the query (HTTP {status}){words}", retry=False, fault="refused")
     if 300 <= status < 400:
         raise Fault(f"the source points elsewhere (HTTP {status}); its settings need the final address", retry=True)
     if status in (401, 403):
@@ -220,7 +222,7 @@ def _only_series(answer: dict[str, Any]) -> dict[str, Any] | None:
     if not isinstance(data, dict) or data.get("resultType") != "matrix" or not isinstance(result, list):
         raise Fault("the answer is not a matrix of series", retry=True)
     if len(result) > 1:
-        raise Fault(f"the query returns {len(result)} series, one is needed", retry=False)
+        raise Fault(f"the query returns {len(result)} series, one is needed", retry=False, fault="several")
     if not result:
         return None
     if not isinstance(result[0], dict) or not isinstance(result[0].get("metric"), dict):
