@@ -30,6 +30,7 @@ from shared.doors.problems import problems
 from shared.keys import create_key, grant, register_signing_key
 from shared.telemetry import Telemetry
 from tests.servers.postgres import Databases
+from tests.servers.tables import every_row
 
 POLICY: dict[str, Any] = {
     "id": "epl",
@@ -185,17 +186,7 @@ class House:
 
     async def tables(self) -> dict[str, list[str]]:
         """Every row of every table but inbox, audit and dead (and its letters): what a refusal leaves as it was."""
-        names = await self.rows(
-            "SELECT table_name AS n FROM information_schema.tables WHERE table_schema = 'intake'"
-            " AND table_name NOT IN ('inbox', 'audit', 'dead', 'unsent', 'positions') ORDER BY 1"
-        )
-        kept = {}
-        for each in names:
-            less = " WHERE topic NOT LIKE '%dead%'" if each["n"] == "outbox" else ""
-            kept[each["n"]] = [
-                str(row["t"]) for row in await self.rows(f"SELECT t::text AS t FROM {each['n']} t{less} ORDER BY 1")
-            ]
-        return kept
+        return await every_row(self.rows, "intake", besides=("inbox", "audit", "dead", "unsent", "positions"))
 
 
 def registration(**differs: Any) -> dict[str, Any]:

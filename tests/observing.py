@@ -43,6 +43,7 @@ from shared.doors.problems import problems
 from shared.keys import create_key, grant
 from shared.telemetry import Telemetry
 from tests.servers.postgres import Databases
+from tests.servers.tables import every_row
 
 POLICY = Policy(
     id="epl",
@@ -207,17 +208,9 @@ class House:
         async with self.db.connection() as (_, raw):
             return list(await raw.fetch(sql, *values))
 
-    async def tables(self) -> dict[str, Any]:
+    async def tables(self) -> dict[str, list[str]]:
         """Every row of every table but inbox, audit and dead: what a refused request must leave as it was."""
-        names = await self.rows(
-            "SELECT table_name AS n FROM information_schema.tables WHERE table_schema = 'snapshotter'"
-            " AND table_name NOT IN ('inbox', 'audit', 'dead', 'outbox', 'unsent') ORDER BY 1"
-        )
-        kept = {}
-        for each in names:
-            kept[each["n"]] = [str(row) for row in await self.rows(f"SELECT t.*::text FROM {each['n']} t ORDER BY 1")]
-        kept["outbox"] = [str(row) for row in await self.rows("SELECT event_id FROM outbox ORDER BY 1")]
-        return kept
+        return await every_row(self.rows, "snapshotter", besides=("inbox", "audit", "dead", "unsent", "positions"))
 
     # -- doors --------------------------------------------------------------------------------------------------------
 

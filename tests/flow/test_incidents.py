@@ -45,6 +45,7 @@ from tests.flow.hearing import Hearer
 from tests.flow.test_orders import back, deviation
 from tests.flow.world import HOUR, MINUTE, _prepared
 from tests.servers.postgres import Databases
+from tests.servers.tables import every_row
 from tests.stories import Story, policy
 
 PTASK = "local|pia"
@@ -596,13 +597,7 @@ async def test_nobody_reads_what_belongs_to_another_product(house: House) -> Non
 
 
 async def kept(house: House) -> dict[str, list[str]]:
-    names = await house.hearer.rows(
-        "SELECT table_name AS n FROM information_schema.tables WHERE table_schema = 'incidents'"
-        " AND table_name NOT IN ('inbox', 'audit', 'dead')"
-    )
-    return {
-        row["n"]: [str(one) for one in await house.hearer.rows(f'SELECT t::text FROM "{row["n"]}" t')] for row in names
-    }
+    return await every_row(house.hearer.rows, "incidents", besides=("inbox", "audit", "dead"))
 
 
 BAD: dict[str, tuple[str, str, dict[str, Any]]] = {

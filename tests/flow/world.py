@@ -33,6 +33,7 @@ from shared.db import bootstrap
 from shared.settings import SERVICES, Settings
 from tests.servers.directory import temporary
 from tests.servers.postgres import Databases
+from tests.servers.tables import every_row
 
 BEHIND = timedelta(days=7)  #: where the clock starts, counted from the present
 PATIENCE_S = 90.0  #: for the loop to come round on a busy machine
@@ -342,25 +343,11 @@ class World:
 
     async def tables(self) -> dict[str, list[str]]:
         """Every row of every table of the services and of the bus but audit, inbox, dead, and the letters of those."""
-        names = await self.admin.fetch(
-            "SELECT n.nspname AS s, c.relname AS n FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE c.relkind IN ('r', 'p') AND n.nspname = ANY($1) AND c.relname NOT IN ('audit', 'inbox', 'dead', 'unsent',"
-            " 'heartbeats', 'lanes', 'positions', 'leases', 'members', 'groups', 'daymark.heartbeats', 'partitions',"
-            " 'daymark.inbound') AND c.relname NOT LIKE 'daymark.dead.%' ORDER BY 1, 2",
-            [*SERVICES, "bus", "access"],
-        )
-        kept: dict[str, list[str]] = {f"{each['s']}.{each['n']}": [] for each in names}
-        looks = []
-        for each in names:
-            less = " WHERE topic NOT LIKE 'daymark.dead.%'" if each["n"] == "outbox" else ""
-            looks.append(
-                f"SELECT '{each['s']}.{each['n']}' AS at, t::text AS t FROM {each['s']}.\"{each['n']}\" t{less}"
-            )
-        for row in await self.admin.fetch(
-            " UNION ALL ".join(looks) + " ORDER BY 1, 2"
-        ):  # one question: it is asked often
-            kept[row["at"]].append(row["t"])
-        return kept
+        besides = (
+            "audit", "inbox", "dead", "unsent", "heartbeats", "lanes", "positions", "leases", "members", "groups",
+            "daymark.heartbeats", "partitions", "daymark.inbound",
+        )  # fmt: skip
+        return await every_row(self.admin.fetch, *SERVICES, "bus", "access", besides=besides)
 
 
 async def _prepared(url: str) -> None:
