@@ -25,6 +25,7 @@ from shared.contracts import Fact
 from shared.contracts.heartbeats import TOPIC as HEARTBEATS
 from shared.db import Database
 from shared.doors.caller import Caller
+from shared.doors.described import Examples, exemplified
 from shared.doors.limits import limits
 from shared.doors.ops import ops
 from shared.doors.problems import problems
@@ -74,11 +75,13 @@ def service(
     raw: Mapping[str, RawStep] | None = None,
     hears_heartbeats: bool = False,
     uploads: Mapping[str, int] | None = None,
+    examples: Examples | None = None,
     settings: Settings | None = None,
 ) -> FastAPI:
     """The ASGI application of one service; connections and tasks begin with its lifespan.
 
-    `uploads`: path -> bytes, where a body may be larger than elsewhere. `hears_heartbeats`: for read models that say `as_of`.
+    `uploads`: path -> bytes, where a body may be larger than elsewhere. `examples`: what the doors once really answered,
+    for the OpenAPI document. `hears_heartbeats`: for read models that say `as_of`.
     """
     settings = settings or Settings()
     telemetry = Telemetry(name, version=VERSION, otlp_endpoint=settings.otlp_endpoint)
@@ -136,6 +139,7 @@ def service(
     )
     for router in routers:
         app.include_router(router)
+    exemplified(app, examples or {})
     ops(app, name, ready=running.ready, version=running.version, metrics=telemetry.metrics_text, key=known)
     problems(app)
     limits(app, larger=uploads or {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Body, Depends, Query, Response
 
 from services.incidents import handlers
 from services.incidents.commands import (
@@ -26,6 +26,8 @@ from shared.doors.strict import StrictRoute
 router = APIRouter(prefix="/incidents/v1", route_class=StrictRoute, tags=["incidents"])
 Deps = Annotated[handlers.Deps, Depends(deps_of)]
 
+_Only = Annotated[str | None, Query(description="Only those of it, by its id.")]
+_Whether = Annotated[bool | None, Query(description="Only those that are, or are not; left out: all.")]
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"description": "No valid key."},
     403: {"description": "This principal may not; the refusal is on the record."},
@@ -47,22 +49,32 @@ async def open_incident(call: Caller, deps: Deps, command: OpenIncident) -> Resp
     return answered(await handlers.open_incident(deps, call, command))
 
 
-@router.get("/incidents", responses=_REFUSALS, summary="List incidents, newest first")
+@router.get(
+    "/incidents",
+    responses=_REFUSALS,
+    summary="List incidents, newest first",
+    description="Of the products that you may see, a page at a time: `next` is the cursor of the following page.",
+)
 async def list_incidents(
     call: Caller,
     deps: Deps,
-    product: str | None = None,
-    change_request: str | None = None,
-    is_open: bool | None = None,
-    cursor: Annotated[str | None, Query(max_length=500)] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    product: _Only = None,
+    change_request: _Only = None,
+    is_open: _Whether = None,
+    cursor: Annotated[str | None, Query(max_length=500, description="`next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200, description="At most so many on a page.")] = 50,
 ) -> IncidentPage:
     return await handlers.list_incidents(
         deps, call, product=product, cr=change_request, is_open=is_open, after=cursor, limit=limit
     )
 
 
-@router.get("/incidents/{id}", responses=_OR_NONE, summary="One incident with the cases it owes")
+@router.get(
+    "/incidents/{id}",
+    responses=_OR_NONE,
+    summary="One incident with the cases it owes",
+    description="Where it came from (a person, or a deviation), how grave it is, and each regression case with its proof.",
+)
 async def get_incident(call: Caller, deps: Deps, id: str) -> IncidentView:
     return await handlers.get_incident(deps, call, id)
 
@@ -86,19 +98,29 @@ async def close_incident(call: Caller, deps: Deps, id: str, command: CloseIncide
     " the JUnit property `daymark.case` and post its reports.",
 )
 async def list_cases(
-    call: Caller, deps: Deps, product: str | None = None, release: str | None = None, is_debt: bool | None = None
+    call: Caller, deps: Deps, product: _Only = None, release: _Only = None, is_debt: _Whether = None
 ) -> CaseList:
     return await handlers.list_cases(deps, call, product=product, release=release, is_debt=is_debt)
 
 
-@router.get("/investigations", responses=_REFUSALS, summary="List investigations, newest first")
+@router.get(
+    "/investigations",
+    responses=_REFUSALS,
+    summary="List investigations, newest first",
+    description="A deviation opens one by itself, and so does a look that has no answer: no data, inconclusive, overdue.",
+)
 async def list_investigations(
-    call: Caller, deps: Deps, change_request: str | None = None, is_open: bool | None = None
+    call: Caller, deps: Deps, change_request: _Only = None, is_open: _Whether = None
 ) -> InvestigationList:
     return await handlers.list_investigations(deps, call, cr=change_request, is_open=is_open)
 
 
-@router.get("/investigations/{id}", responses=_OR_NONE, summary="One investigation with its clocks")
+@router.get(
+    "/investigations/{id}",
+    responses=_OR_NONE,
+    summary="One investigation with its clocks",
+    description="Owner, each step with its deadline and who took it when, what was explained and what was decided.",
+)
 async def get_investigation(call: Caller, deps: Deps, id: str) -> InvestigationView:
     return await handlers.get_investigation(deps, call, id)
 
@@ -108,8 +130,11 @@ async def get_investigation(call: Caller, deps: Deps, id: str) -> InvestigationV
     response_model=InvestigationView,
     responses=_OR_NONE,
     summary="Acknowledge: somebody looks at it now",
+    description="Stops the first clock. An engineer or a PTASK engineer of the product; the body may be left out.",
 )
-async def acknowledge(call: Caller, deps: Deps, id: str, command: Acknowledge | None = None) -> Response:
+async def acknowledge(
+    call: Caller, deps: Deps, id: str, command: Annotated[Acknowledge | None, Body(examples=[{}])] = None
+) -> Response:
     return answered(await handlers.acknowledge(deps, call, id, command or Acknowledge()))
 
 
@@ -118,6 +143,7 @@ async def acknowledge(call: Caller, deps: Deps, id: str, command: Acknowledge | 
     response_model=InvestigationView,
     responses=_OR_NONE,
     summary="Explain what happened and why",
+    description="Stops the second clock, and acknowledges where nobody had. Keeping a change needs it.",
 )
 async def explain(call: Caller, deps: Deps, id: str, command: Explain) -> Response:
     return answered(await handlers.explain(deps, call, id, command))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -28,6 +30,7 @@ def build(settings: Settings | None = None) -> FastAPI:
         on=handlers.ON,
         jobs=handlers.JOBS,
         deps=make_deps,
+        examples=json.loads((Path(__file__).parent / "examples.json").read_text()),
         settings=settings,
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -33,6 +35,7 @@ def build(settings: Settings | None = None) -> FastAPI:
         raw=handlers.RAW,
         deps=make_deps,
         uploads={api.UPLOADS: UPLOAD_BYTES},
+        examples=json.loads((Path(__file__).parent / "examples.json").read_text()),
         settings=settings,
     )
 

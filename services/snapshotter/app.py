@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -43,6 +45,7 @@ def build(settings: Settings | None = None) -> FastAPI:
         jobs=handlers.JOBS,
         deps=make_deps,
         uploads=api.UPLOADS,
+        examples=json.loads((Path(__file__).parent / "examples.json").read_text()),
         settings=settings,
     )
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
+
+#: `GET /intake/v1/releases` -> {"request": what was asked, "answers": {"200": what was answered}}
+Examples = Mapping[str, Mapping[str, Any]]
 
 _PROBLEM: dict[str, Any] = {
     "title": "Problem",
@@ -66,6 +70,30 @@ def described(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def exemplified(app: FastAPI, examples: Examples) -> None:
+    """Let `app.openapi()` show, at each operation, what was once really asked and answered there."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = plain()
+        for path, methods in document.get("paths", {}).items():
+            for method, operation in methods.items():
+                _exemplify(operation, examples.get(f"{method.upper()} {path}", {}))
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _exemplify(operation: dict[str, Any], example: Mapping[str, Any]) -> None:
+    asked = operation.get("requestBody", {}).get("content", {}).get("application/json")
+    if asked is not None and "request" in example and not asked.keys() & {"example", "examples"}:
+        asked["example"] = example["request"]
+    for status, answered in example.get("answers", {}).items():
+        content = operation["responses"].get(status, {}).get("content", {}).get("application/json")
+        if content is not None and not content.keys() & {"example", "examples"}:
+            content["example"] = answered
 
 
 def _completed(document: dict[str, Any]) -> dict[str, Any]:

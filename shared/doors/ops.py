@@ -47,10 +47,12 @@ def ops(
 
     @open_to_all.get("/healthz", summary="Is the process alive?")
     async def healthz() -> dict[str, str]:
+        """Always 200 while it answers at all: for whoever restarts what hangs. Open to everybody."""
         return {"status": "alive"}
 
     @open_to_all.get("/readyz", summary="Can it do its work: database, bus?", responses={503: {"description": "No"}})
     async def readyz() -> Response:
+        """503 names each check that fails: for whoever routes requests here. Open to everybody."""
         try:
             checks = await is_ready()
         except TimeoutError:
@@ -64,6 +66,7 @@ def ops(
 
     @open_to_all.get("/version", summary="Which version is it, and is its clock movable?")
     async def which_version() -> dict[str, Any]:
+        """The version of the code, and `movable` when this database's clock can be moved (tests, demo). Open to everybody."""
         try:
             return {"service": name, **await has_version()}
         except TimeoutError:

@@ -17,6 +17,7 @@ from deploy.local import story
 from deploy.local.instance import sign_in_link
 from deploy.local.plant import EFFECTS
 from shared.doors.server import uvicorn_settings
+from tests.flow.world import EFFECTS as WORSE_EFFECTS
 from tests.flow.world import World, begun
 from tests.servers import chromium
 from tests.servers.postgres import Databases
@@ -60,9 +61,10 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
         await serving
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 async def told(postgres: Databases) -> AsyncIterator[Told]:
-    async with begun(postgres, EFFECTS) as world:
+    """The story's world; the pages are read first, then the guides go on from there."""
+    async with begun(postgres, {**EFFECTS, **WORSE_EFFECTS}) as world:
         world.t.present = story.present()
         world.t.at = world.t.present - timedelta(days=story.DAYS) + timedelta(minutes=2)
         crs = await story.tell(world.t)

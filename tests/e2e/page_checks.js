@@ -1,6 +1,6 @@
 // What a page must be for everybody, asked of the page itself. Returns sentences; none is a page without fault.
 // Ours, and small on purpose: it checks what it says and nothing else.
-() => {
+async () => {
   const wrong = [];
   const all = (selector) => [...document.querySelectorAll(selector)];
   const shown = (one) => one.checkVisibility({ visibilityProperty: true, opacityProperty: true });
@@ -11,7 +11,8 @@
   const named = (one) => {
     const by = (one.getAttribute("aria-labelledby") || "").split(/\s+/).filter(Boolean);
     const text = by.map((id) => document.getElementById(id)?.textContent || "").join(" ");
-    return (one.getAttribute("aria-label") || text || one.alt || one.textContent || one.title || "").trim();
+    const seen = [...one.querySelectorAll("img")].map((picture) => picture.alt).join(" ");
+    return (one.getAttribute("aria-label") || text || one.alt || one.textContent + seen || one.title || "").trim();
   };
 
   // -- the document
@@ -43,7 +44,10 @@
   for (const one of all("a[href], button, summary, input, select, textarea, [role=img], svg:not([aria-hidden=true])"))
     if (!named(one) && !(one.labels && one.labels.length)) wrong.push(`without a name: ${one.outerHTML.slice(0, 80)}`);
   for (const one of all("img")) if (one.getAttribute("alt") === null) wrong.push(`a picture without alt: ${one.src}`);
-  for (const one of all("img")) if (!one.complete || !one.naturalWidth) wrong.push(`a picture that is not there: ${one.src}`);
+  for (const one of all("img").filter(shown)) {
+    one.loading = "eager";
+    await one.decode().catch(() => wrong.push(`a picture that is not there: ${one.src}`));
+  }
   for (const one of all("th")) if (!one.scope) wrong.push(`a table head without scope: ${told(one)}`);
   for (const one of all("table"))
     if (!one.caption && !named(one.closest("[role=region]") || document.createElement("i")))

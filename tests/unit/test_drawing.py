@@ -89,3 +89,21 @@ def test_any_numbers_and_any_words_make_a_well_formed_picture(values: np.ndarray
         "path",
     }
     assert "nan" not in drawn and "inf" not in drawn
+
+
+def test_a_small_picture_has_the_same_lines_and_no_paper_and_leaves_the_words_to_its_page() -> None:
+    values = np.full(1440, 100.0)
+    values[700] = 900.0
+    small = ElementTree.fromstring(svg(picture(values, words=HOSTILE), is_small=True))
+    whole = ElementTree.fromstring(svg(picture(values, words=HOSTILE)))
+
+    def lines(of: ElementTree.Element) -> dict[str, str]:
+        return {one.get("class", ""): one.get("d", "") for one in of.iter(f"{SVG}path") if one.get("class")}
+
+    assert "earlier" not in lines(small) and {"before", "after"} <= lines(small).keys()
+    assert {role: shape.count("L") for role, shape in lines(small).items()} == {
+        role: shape.count("L") for role, shape in lines(whole).items() if role != "earlier"
+    }
+    assert small.findtext(f"{SVG}desc") == whole.findtext(f"{SVG}desc")
+    assert [one for one in small.iter(f"{SVG}rect") if one.get("class") != "settle"] == []
+    assert not any("script" in one.tag for one in small.iter())

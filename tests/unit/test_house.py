@@ -196,6 +196,19 @@ def test_no_file_is_a_hall_and_none_has_a_vague_name() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
+def test_each_migration_follows_one_other(service: str) -> None:
+    found: dict[str, str] = {}
+    for file in (ROOT / "services" / service / "migrations" / "versions").glob("*.py"):
+        revision, before = (
+            re.search(rf"^{name} = (.+)$", file.read_text(), re.M) for name in ("revision", "down_revision")
+        )
+        assert revision and before, f"{file.name} does not say what it is or what it follows"
+        assert before[1] not in found, f"{file.name} and {found[before[1]]} both follow {before[1]}: number yours anew"
+        found[before[1]] = file.name
+    assert "None" in found, f"{service} has no first migration"
+
+
+@pytest.mark.parametrize("service", SERVICES)
 def test_the_card_says_what_the_code_does(service: str) -> None:
     card = importlib.import_module(f"services.{service}").__doc__ or ""
     for line in ("Owns:", "Says:", "Hears:", "Grows at:"):

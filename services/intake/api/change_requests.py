@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import Body, Header, Response
+from fastapi import Body, Header, Query, Response
 
 from services.intake import handlers
-from services.intake.api.doors import OR_NONE, READ, REFUSALS, Cursor, Deps, Limit, door
+from services.intake.api.doors import OR_NONE, READ, REFUSALS, Cursor, Deps, Limit, Only, door
 from services.intake.commands import CRDetail, CRReported, CRs, CRView, RecordCodeReview
 from services.intake.handlers.cursors import PAGE
 from shared.access import person
@@ -48,17 +48,25 @@ async def register_cr(call: Caller, deps: Deps, command: Annotated[RegisterCR, B
     return answered(await handlers.register_cr(deps, call, command))
 
 
-@router.get("/change-requests", responses=READ, summary="CRs, newest first")
+@router.get(
+    "/change-requests",
+    responses=READ,
+    summary="CRs, newest first",
+    description="Of the products that you may see, a page at a time; each filter given must hold. `author` and `ptask` are"
+    " `issuer|subject`, or a subject of the local issuer.",
+)
 async def list_crs(
     call: Caller,
     deps: Deps,
-    product: str | None = None,
-    release: str | None = None,
-    source: str | None = None,
-    external_id: str | None = None,
-    author: str | None = None,
-    ptask: str | None = None,
-    state: Literal["registered", "deployed", "rolled_back", "withdrawn"] | None = None,
+    product: Only = None,
+    release: Only = None,
+    source: Only = None,
+    external_id: Only = None,
+    author: Only = None,
+    ptask: Only = None,
+    state: Annotated[
+        Literal["registered", "deployed", "rolled_back", "withdrawn"] | None, Query(description="Only in this state.")
+    ] = None,
     cursor: Cursor = None,
     limit: Limit = PAGE,
 ) -> CRs:
@@ -78,6 +86,8 @@ async def list_crs(
     "/change-requests/{id}",
     responses=READ,
     summary="One CR with its deployments, rollbacks, test results and code reviews",
+    description="What was said of it here. How it stands, with review, snapshots and verdict: its dossier at"
+    " `/reviewer/v1/change-requests/{id}/dossier`.",
 )
 async def get_cr(call: Caller, deps: Deps, id: str) -> CRDetail:
     return await handlers.get_cr(deps, call, id)
@@ -156,6 +166,8 @@ async def report_rolled_back(
     response_model=CRReported,
     responses=OR_NONE,
     summary="Withdraw it before it is deployed",
+    description="The gate says no from then on. What is deployed all the same is recorded and flagged; once it was deployed"
+    " the answer is 409.",
 )
 async def withdraw_cr(
     call: Caller,

@@ -15,7 +15,8 @@ from shared.errors import Invalid
 
 Deps = Annotated[handlers.Deps, Depends(deps_of)]
 Cursor = Annotated[str | None, Query(max_length=100, description="`next` of the page before.")]
-Limit = Annotated[int, Query(ge=1, le=MOST)]
+Limit = Annotated[int, Query(ge=1, le=MOST, description="At most so many on a page.")]
+Only = Annotated[str | None, Query(description="Only those that say exactly this.")]
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The body cannot be read."},

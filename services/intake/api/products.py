@@ -64,11 +64,21 @@ async def put_product(
     return answered(await handlers.put_product(deps, call, id, policy))
 
 
-@router.get("/products", responses=READ, summary="All products with their policies")
+@router.get(
+    "/products",
+    responses=READ,
+    summary="All products with their policies",
+    description="Those that you may see, each with the policy in force and a looser one that waits for a second person.",
+)
 async def list_products(call: Caller, deps: Deps) -> Products:
     return await handlers.list_products(deps, call)
 
 
-@router.get("/products/{id}", responses=READ, summary="One product with its policy")
+@router.get(
+    "/products/{id}",
+    responses=READ,
+    summary="One product with its policy",
+    description="The policy in force and its version, which travels with every fact that was decided under it.",
+)
 async def get_product(call: Caller, deps: Deps, id: str) -> ProductView:
     return await handlers.get_product(deps, call, id)

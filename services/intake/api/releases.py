@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Body, Response
 
 from services.intake import handlers
-from services.intake.api.doors import OR_NONE, READ, REFUSALS, Cursor, Deps, Limit, door
+from services.intake.api.doors import OR_NONE, READ, REFUSALS, Cursor, Deps, Limit, Only, door
 from services.intake.commands import PlanRelease, Releases, ReleaseView
 from services.intake.handlers.cursors import PAGE
 from shared.doors.caller import Caller
@@ -35,14 +35,25 @@ async def plan_release(
     return answered(await handlers.plan_release(deps, call, command))
 
 
-@router.get("/releases", responses=READ, summary="Releases, newest first")
+@router.get(
+    "/releases",
+    responses=READ,
+    summary="Releases, newest first",
+    description="Of the products that you may see, or of one; a page at a time: `next` is the cursor of the following page.",
+)
 async def list_releases(
-    call: Caller, deps: Deps, product: str | None = None, cursor: Cursor = None, limit: Limit = PAGE
+    call: Caller, deps: Deps, product: Only = None, cursor: Cursor = None, limit: Limit = PAGE
 ) -> Releases:
     return await handlers.list_releases(deps, call, product, cursor, limit)
 
 
-@router.get("/releases/{id}", responses=READ, summary="One release")
+@router.get(
+    "/releases/{id}",
+    responses=READ,
+    summary="One release",
+    description="What was planned, and when it was frozen or closed. Its change requests with all their evidence are at"
+    " `/reviewer/v1/releases/{id}`.",
+)
 async def get_release(call: Caller, deps: Deps, id: str) -> ReleaseView:
     return await handlers.get_release(deps, call, id)
 
@@ -58,6 +69,13 @@ async def freeze_release(call: Caller, deps: Deps, id: str) -> Response:
     return answered(await handlers.freeze_release(deps, call, id))
 
 
-@router.post("/releases/{id}/close", response_model=ReleaseView, responses=OR_NONE, summary="Close a release")
+@router.post(
+    "/releases/{id}/close",
+    response_model=ReleaseView,
+    responses=OR_NONE,
+    summary="Close a release",
+    description="It is over: nothing is scheduled for it any more, what was in it stays in it, and cases that it still owes"
+    " are assigned to the next planned release of the product.",
+)
 async def close_release(call: Caller, deps: Deps, id: str) -> Response:
     return answered(await handlers.close_release(deps, call, id))

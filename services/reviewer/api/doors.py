@@ -147,6 +147,8 @@ async def give_review(call: Caller, deps: Deps, command: GiveReview) -> Response
 @router.post(
     "/change-requests/{cr_id}/acknowledge",
     summary="The PTASK engineer acknowledges an input and answers its items",
+    description="Each item is named by its id, and by `review_id` where several inputs are open. Once all items are answered"
+    " the PTASK engineer may decide; operations may give another input.",
     response_model=AcknowledgedView,
     responses=_nos(**_ACTED),
 )
@@ -183,6 +185,8 @@ async def read_releases(
 @router.get(
     "/releases/{release_id}",
     summary="One release and every CR scheduled for it",
+    description="The release page as JSON: each CR with evidence, debt, input, snapshots, deviation, stage and the gate's"
+    " reasons, and what the product owes from past incidents.",
     response_model=ReleaseDocument,
     responses=_nos(**_SEEN),
 )

@@ -25,8 +25,8 @@ _jinja = Environment(
     lstrip_blocks=True,
 )
 
-# Lengths of bars and places of marks, in percent: inline styles are forbidden, so each length has its class.
-_LENGTHS = "".join(f".w-{n}{{width:{n}%}}.at-{n}{{left:{n}%}}" for n in range(101))
+# Lengths of bars in percent: inline styles are forbidden, so each length has its class.
+_LENGTHS = "".join(f".w-{n}{{width:{n}%}}" for n in range(101))
 
 #: name -> (media type, bytes)
 STATIC = {

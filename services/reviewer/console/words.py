@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from services.reviewer.console.steps import steps as steps  # what pages draw is found here
 from services.reviewer.domain.benchmark import Benchmark
@@ -127,6 +127,12 @@ def many(n: int, thing: str) -> str:
 def is_old(as_of: datetime | None, now: datetime) -> bool:
     """Whether a page must say that it may lack something; a minute is what a gate allows where no policy says."""
     return as_of is None or (now - as_of).total_seconds() > 60
+
+
+def picture(cr_id: str, sli: str, kind: str, deployment: int) -> str:
+    """Where the snapshotter draws what an answer rests on."""
+    asked = urlencode({"sli": sli, "kind": kind, "deployment": deployment})
+    return f"/snapshotter/v1/change-requests/{quote(cr_id, safe='')}/explanation?{asked}"
 
 
 def short(digest: str | None) -> str:
@@ -325,26 +331,21 @@ def verdict_of(deployment: DeploymentDocument, kind: str = "after") -> Observati
 
 @dataclass(frozen=True)
 class Bars:
-    """Two bars and a mark on one scale, each as a whole number of percent: `.w-N` and `.at-N` in the style sheet."""
+    """Two bars on one scale, each as a whole number of percent: `.w-N` in the style sheet."""
 
     before: int
     after: int
-    limit: int | None
 
 
 def bars(one: ComparedSLI) -> Bars | None:
-    """The comparison of one SLI as lengths; None when a number is missing or below zero."""
-    if one.before is None or one.after is None or one.before < 0 or one.after < 0:
+    """The comparison of one SLI as lengths; None when a number is missing or below zero, or both are zero.
+
+    Without a mark for the limit: what the judge holds against its limit is a score, not a shift of these numbers.
+    """
+    if one.before is None or one.after is None or one.before < 0 or one.after < 0 or one.before == one.after == 0:
         return None
-    edge = None
-    if one.limit is not None:
-        edge = one.before + one.limit if one.after >= one.before else max(0.0, one.before - one.limit)
-    top = max(one.before, one.after, edge or 0.0) * 1.08
-    if top <= 0:
-        return None
-    return Bars(
-        round(100 * one.before / top), round(100 * one.after / top), None if edge is None else round(100 * edge / top)
-    )
+    top = max(one.before, one.after)
+    return Bars(round(100 * one.before / top), round(100 * one.after / top))
 
 
 def duty(one: Duty, now: datetime) -> tuple[Tone, str]:

@@ -110,5 +110,7 @@ async def end_pin(call: Caller, deps: Deps, id: _Pin, command: EndPin) -> Respon
     summary="The pins of a product",
     description="Newest first, ended and expired ones included. The first one is the one that decides.",
 )
-async def list_pins(call: Caller, deps: Deps, product: Annotated[str, Query(min_length=1, max_length=64)]) -> Response:
+async def list_pins(
+    call: Caller, deps: Deps, product: Annotated[str, Query(min_length=1, max_length=64, description="Whose.")]
+) -> Response:
     return answered(await handlers.list_pins(deps, call, product))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Response
@@ -23,6 +25,8 @@ from shared.doors.strict import StrictRoute
 router = APIRouter(prefix="/snapshotter/v1", route_class=StrictRoute, tags=["verdicts"])
 Deps = Annotated[handlers.Deps, Depends(deps_of)]
 _Id = Annotated[str, Path(min_length=1, max_length=64)]
+_STYLE = base64.b64encode(hashlib.sha256(handlers.SMALL_STYLE.encode()).digest()).decode()
+_PICTURE_POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE}'"
 
 _OR_NONE: dict[int | str, dict[str, Any]] = {
     401: {"description": "No valid key."},
@@ -130,8 +134,9 @@ async def explain(
     deps: Deps,
     id: _Id,
     sli: Annotated[str, Query(min_length=1, max_length=64, description="Id of an SLI.")],
-    kind: ObservationKind = "after",
+    kind: Annotated[ObservationKind, Query(description="Which look at that deployment.")] = "after",
     deployment: Annotated[int | None, Query(ge=1, le=1_000_000, description="The last one when not given.")] = None,
+    small: Annotated[bool, Query(description="Lines and axes alone, for a page that says the rest.")] = False,
 ) -> Response:
-    drawn = await handlers.explain(deps, call, id, sli, kind=kind, deployment=deployment)
-    return Response(drawn, media_type="image/svg+xml", headers={"Content-Security-Policy": "default-src 'none'"})
+    drawn = await handlers.explain(deps, call, id, sli, kind=kind, deployment=deployment, is_small=small)
+    return Response(drawn, media_type="image/svg+xml", headers={"Content-Security-Policy": _PICTURE_POLICY})

@@ -17,7 +17,7 @@ from shared.doors.strict import StrictRoute
 router = APIRouter(prefix="/snapshotter/v1", route_class=StrictRoute, tags=["snapshots"])
 Deps = Annotated[handlers.Deps, Depends(deps_of)]
 _Id = Annotated[str, Path(min_length=1, max_length=64)]
-_Filter = Annotated[str | None, Query(min_length=1, max_length=64)]
+_Filter = Annotated[str | None, Query(min_length=1, max_length=64, description="Only those of it, by its id.")]
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"description": "No valid key."},
@@ -60,11 +60,11 @@ async def list_snapshots(
     deps: Deps,
     change_request: _Filter = None,
     product: _Filter = None,
-    kind: SnapshotKind | None = None,
+    kind: Annotated[SnapshotKind | None, Query(description="Only of this kind.")] = None,
     cursor: Annotated[
         str | None, Query(pattern=r"^SNAP-[0-9]{1,18}$", description="`next` of the page before.")
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    limit: Annotated[int, Query(ge=1, le=200, description="At most so many on a page.")] = 50,
 ) -> Response:
     return answered(
         await handlers.list_snapshots(
@@ -113,7 +113,9 @@ async def read_series(
         str | None, Query(alias="with", pattern=r"^SNAP-[0-9]{1,18}$", description="Another snapshot.")
     ] = None,
     points: Annotated[int | None, Query(ge=2, le=20_000, description="At most so many steps.")] = None,
-    format: Literal["json", "csv", "arrow"] | None = None,
+    format: Annotated[
+        Literal["json", "csv", "arrow"] | None, Query(description="Left out: what `Accept` says.")
+    ] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     chosen = format or _wanted(accept)

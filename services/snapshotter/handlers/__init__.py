@@ -18,6 +18,7 @@ from services.snapshotter.handlers.days import (
 )
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.drafts import draft_for_review, on_review_requested
+from services.snapshotter.handlers.drawing import SMALL_STYLE
 from services.snapshotter.handlers.early import look_early
 from services.snapshotter.handlers.explain import explain
 from services.snapshotter.handlers.heard import (
@@ -73,6 +74,7 @@ __all__ = [
     "JOBS",
     "MOST_BYTES",
     "ON",
+    "SMALL_STYLE",
     "Deps",
     "backtest",
     "check_slis",

@@ -59,8 +59,10 @@ class Picture:
     facts: Sequence[str]
 
 
-def svg(picture: Picture) -> str:
-    """A whole SVG document."""
+def svg(picture: Picture, *, is_small: bool = False) -> str:
+    """A whole SVG document; `is_small`: lines and axes without words, and without earlier days, for a page."""
+    if is_small:
+        return _small(picture)
     low, high = _range(picture.lines)
     drawn = sorted(picture.lines, key=lambda line: list(_STYLE).index(line.role))
     parts = [
@@ -80,6 +82,36 @@ def svg(picture: Picture) -> str:
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
+
+
+#: Which colours a page in the dark asks for; there is no paper in a small picture.
+SMALL_STYLE = (
+    "text{fill:#56626e}@media(prefers-color-scheme:dark){text{fill:#a3afba}.before{stroke:#c2cbd3}"
+    ".after{stroke:#6cb2ee}.anchor{stroke:#c9a0e0}.settle{fill:#4a3f22}.grid *{stroke:#55606b}}"
+)
+
+
+def _small(picture: Picture) -> str:
+    low, high = _range([line for line in picture.lines if line.role != "earlier"])
+    top, tall = _TOP - 12, _PLOT_H + 12 + 28
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {top} {_WIDTH} {tall}" role="img"'
+        ' aria-labelledby="title desc" font-family="system-ui, sans-serif" font-size="17">',
+        f'<title id="title">{_text(picture.title)}</title>',
+        f'<desc id="desc">{_text(picture.sentence)}</desc><style>{SMALL_STYLE}</style>',
+        *_settled(picture),
+        '<g class="grid" stroke-opacity=".5">',
+        *_axes(picture, low, high, is_small=True),
+        "</g>",
+        *(
+            _line(line, picture.began_at.timestamp(), low, high)
+            for line in sorted(picture.lines, key=lambda line: list(_STYLE).index(line.role))
+            if line.role != "earlier"
+        ),
+        *_since(picture, is_small=True),
+        "</svg>",
+    ]
+    return "".join(parts)
 
 
 def _range(lines: Sequence[Line]) -> tuple[float, float]:
@@ -120,20 +152,23 @@ def _path(line: Line, began_s: float, low: float, high: float) -> Iterator[str]:
         last = x
 
 
-def _axes(picture: Picture, low: float, high: float) -> Iterator[str]:
+def _axes(picture: Picture, low: float, high: float, *, is_small: bool = False) -> Iterator[str]:
     right, bottom = _LEFT + _PLOT_W, _TOP + _PLOT_H
     for value in _ticks(low, high):
         y = _y(value, low, high)
         yield f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="#e6e6e6"/>'
         yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_text(f"{value:.6g}")}</text>'
-    yield f'<text x="{_LEFT - 6}" y="{_TOP - 8}" text-anchor="end" fill="#4d4d4d">{_text(picture.unit)}</text>'
-    for hour in range(0, 25, 3):
+    if not is_small:
+        yield f'<text x="{_LEFT - 6}" y="{_TOP - 8}" text-anchor="end" fill="#4d4d4d">{_text(picture.unit)}</text>'
+    for hour in range(0, 25, 6 if is_small else 3):
         x = _LEFT + _PLOT_W * hour / 24
         clock = (picture.began_at.astimezone(UTC) + timedelta(hours=hour)).strftime("%H:%M")
         yield f'<line x1="{x:.1f}" y1="{bottom}" x2="{x:.1f}" y2="{bottom + 4}" stroke="#4d4d4d"/>'
         anchor = "start" if hour == 0 else "end" if hour == 24 else "middle"
         yield f'<text x="{x:.1f}" y="{bottom + 17}" text-anchor="{anchor}">{clock}</text>'
     yield f'<path d="M{_LEFT} {_TOP}V{bottom}H{right}" fill="none" stroke="#4d4d4d"/>'
+    if is_small:
+        return
     label = f"clock (UTC); {picture.began_at.astimezone(UTC):%Y-%m-%d %H:%M} is where the after window begins"
     yield f'<text x="{right}" y="{bottom + 33}" text-anchor="end" fill="#4d4d4d">{label}</text>'
 
@@ -154,7 +189,7 @@ def _settled(picture: Picture) -> Iterator[str]:
         yield f'<rect class="settle" {shape} fill="#f2e6c9"><title>left out: the minutes after the deploy</title></rect>'
 
 
-def _since(picture: Picture) -> Iterator[str]:
+def _since(picture: Picture, *, is_small: bool = False) -> Iterator[str]:
     if picture.since_at is None:
         return
     at = (picture.since_at - picture.began_at).total_seconds() / _DAY_S
@@ -164,7 +199,8 @@ def _since(picture: Picture) -> Iterator[str]:
     words = f"seen from {picture.since_at.astimezone(UTC):%H:%M}"
     anchor, gap = ("end", -5) if at > 0.8 else ("start", 5)
     yield f'<line class="since" x1="{x:.1f}" y1="{_TOP}" x2="{x:.1f}" y2="{_TOP + _PLOT_H}" stroke="#b3261e" stroke-width="1.5"/>'
-    yield f'<text x="{x + gap:.1f}" y="{_TOP + 12}" text-anchor="{anchor}" fill="#b3261e">{words}</text>'
+    if not is_small:
+        yield f'<text x="{x + gap:.1f}" y="{_TOP + 12}" text-anchor="{anchor}" fill="#b3261e">{words}</text>'
 
 
 def _legend(lines: Sequence[Line]) -> Iterator[str]:

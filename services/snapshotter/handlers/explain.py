@@ -31,9 +31,19 @@ class _One:
 
 
 async def explain(
-    deps: Deps, call: Call, cr_id: str, sli: str, *, kind: ObservationKind, deployment: int | None
+    deps: Deps,
+    call: Call,
+    cr_id: str,
+    sli: str,
+    *,
+    kind: ObservationKind,
+    deployment: int | None,
+    is_small: bool = False,
 ) -> str:
-    """An SVG of the last verdict that holds on this SLI. Raises NotFound, Conflict while there is no such verdict."""
+    """An SVG of the last verdict that holds on this SLI; `is_small`: for a page that says the rest.
+
+    Raises NotFound, Conflict while there is no such verdict.
+    """
     async with deps.db.read(call) as tx:
         cr = await store.change_request(tx, cr_id)
         if cr is None or tx.caller is None or not tx.caller.roles(cr.product_id):
@@ -45,7 +55,7 @@ async def explain(
         found = await _series(tx, look, document, sli)
     kept = await with_samples(deps, [one.kept for one in found])
     found = [replace(one, kept=each) for one, each in zip(found, kept, strict=True)]
-    return await deps.workers.run(_drawn, look, ComparedSLI.model_validate(answer), version, document, found)
+    return await deps.workers.run(_drawn, look, ComparedSLI.model_validate(answer), version, document, found, is_small)
 
 
 async def _verdict(
@@ -86,6 +96,7 @@ def _drawn(
     version: str,
     document: Mapping[str, Any],
     found: Sequence[_One],
+    is_small: bool,
 ) -> str:
     lines = [line for one in found for line in _lines(one)]
     numbers = document.get("numbers", {}).get(answer.sli, {})
@@ -107,7 +118,8 @@ def _drawn(
             since_at=answer.since_at if answer.outcome == "moved" else None,
             lines=lines,
             facts=facts,
-        )
+        ),
+        is_small=is_small,
     )
 
 
