@@ -159,7 +159,9 @@ async def test_what_crept_away_from_the_anchor_between_deploys_is_seen_at_the_ne
     await house.publish(change_request="CR-2", reason="an ordinary day")
     look = await looked_at(house, "CR-2")
     assert (look["outcome"], look["comparisons"][0]["view"], look["anchor"]) == ("moved", "creep", "SNAP-1"), look
-    assert "1 SLI has crept away from the anchor (SNAP-1 of" in look["creep"] and "alone: Latency p95 +" in look["creep"]
+    assert (
+        "1 SLI has crept away from the anchor (SNAP-1 of" in look["creep"] and "alone: Latency p95 +" in look["creep"]
+    )
     assert look["comparisons"][1]["outcome"] == "steady"
     assert (await house.get("/change-requests/CR-2/recomputation")).json()["is_equal"]
 

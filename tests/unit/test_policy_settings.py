@@ -74,8 +74,8 @@ def rows(day: int) -> tuple[KeptSeries, ...]:
     for sli in ("latency", "errors"):
         values = 100 * (1 + 0.02 * rng.standard_normal(96))
         if day == 0 and sli == "latency":
-            values *= 1.3
-            values[:4] *= 3  # while caches are cold
+            values += 100
+            values[:4] += 300  # while caches are cold
         given: dict[str, Any] = {"title": sli, "unit": "", "source": "main", "query": sli, "missing": None}
         given |= {"warnings": (), "hash": "", "n": 96, "min": 0, "median": 0, "p95": 0, "max": 0}
         found.append(KeptSeries(sli=sli, packed=pack(values), **given))
@@ -88,7 +88,7 @@ def look(kind: Any = "after", hours: float = 24) -> Observation:
 
 
 def verdict(policy: Policy) -> Any:
-    """A day on which latency rose by 30 %, judged: the whole answer, with every number."""
+    """A day on which latency doubled, judged: the whole answer, with every number."""
 
     def taken(first: int, days: int) -> Taken:
         start = AT + first * DAY

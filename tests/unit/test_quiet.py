@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from services.snapshotter.domain import DAY, DayPair, Disturbance, Window, disturbs, keeps_days, next_day_due, weighed
-from services.snapshotter.handlers.calibrating import LEAST, calibrated
+from services.snapshotter.handlers.calibrating import LEAST, calibrated, depth
 from services.snapshotter.handlers.days import score_of
 from services.snapshotter.handlers.judging import Taken
 from services.snapshotter.judge.tables.shipped import SHIPPED
@@ -30,6 +30,8 @@ POLICY = Policy(
     ),
 )
 
+DEPTH = depth(POLICY)
+
 
 def pair(day: int, score: float | None = 0.0, *, earlier_days: int = 7, anyway: bool = False) -> DayPair:
     return DayPair(MONDAY + day * DAY, score, anyway, earlier_days, "p1", "1.0")
@@ -40,7 +42,7 @@ def test_pairs_do_not_share_a_day_and_a_disturbed_one_frees_its_days_for_others(
     found = weighed(
         [pair(n) for n in range(1, 7)],
         [Disturbance("CR-1 was deployed", deploy, deploy)],
-        3,
+        DEPTH,
     )
     assert [one.left_out for one in found] == [
         None,  # days 0 and 1
@@ -54,9 +56,9 @@ def test_pairs_do_not_share_a_day_and_a_disturbed_one_frees_its_days_for_others(
 
 def test_an_open_incident_disturbs_until_it_is_closed_unless_the_judge_opened_it() -> None:
     began = MONDAY + timedelta(hours=30)
-    assert weighed([pair(5)], [Disturbance("INC-1 was open", began, None)], 3)[0].left_out == "INC-1 was open"
+    assert weighed([pair(5)], [Disturbance("INC-1 was open", began, None)], DEPTH)[0].left_out == "INC-1 was open"
     closed = Disturbance("INC-1 was open", began, began + timedelta(hours=2))
-    assert weighed([pair(5)], [closed], 3)[0].left_out is None
+    assert weighed([pair(5)], [closed], DEPTH)[0].left_out is None
 
     def opened(origin: Literal["person", "deviation", "system"]) -> IncidentOpened:
         return IncidentOpened(
@@ -68,35 +70,37 @@ def test_an_open_incident_disturbs_until_it_is_closed_unless_the_judge_opened_it
 
 
 def test_what_could_not_be_judged_or_had_too_little_to_learn_from_does_not_count() -> None:
-    found = weighed([pair(1, None), pair(3, earlier_days=1)], [], 3)
+    found = weighed([pair(1, None), pair(3, earlier_days=1)], [], DEPTH)
     assert [one.left_out for one in found] == [
         "nothing in it could be judged",
-        "it had 1 earlier days to learn from, a verdict has 3",
+        f"it had 1 earlier days to learn from, a verdict has {DEPTH}",
     ]
 
 
 def test_a_product_has_its_own_limits_from_the_nineteenth_pair_on_and_never_lower_than_even_odds() -> None:
     rng = np.random.default_rng(1)
     scores = (1.0 + rng.standard_normal(18)).tolist()
-    early = calibrated("epl", POLICY, weighed([pair(2 * n, s) for n, s in enumerate(scores)], [], 3))
+    early = calibrated("epl", POLICY, weighed([pair(2 * n, s) for n, s in enumerate(scores)], [], DEPTH))
     assert early.limits.own is None and early.limits.sentence.startswith("The shipped limits hold: 18 of the 19")
     scores.append(9.25)
     whole = [pair(2 * n, s) for n, s in enumerate(scores)]
-    enough = calibrated("epl", POLICY, weighed(whole, [], 3))
-    assert enough.limits.own is not None and enough.limits.own[3] == 9.25  # the highest of nineteen
-    assert {d: v for d, v in enough.limits.own.items() if d < 3} == {d: v for d, v in SHIPPED.limits.items() if d < 3}
+    enough = calibrated("epl", POLICY, weighed(whole, [], DEPTH))
+    assert enough.limits.own is not None and enough.limits.own[DEPTH] == 9.25  # the highest of nineteen
+    assert {d: v for d, v in enough.limits.own.items() if d < DEPTH} == {
+        d: v for d, v in SHIPPED.limits.items() if d < DEPTH
+    }
     assert "from 19 quiet day pairs; none came later" in enough.limits.sentence
-    quiet = calibrated("epl", POLICY, weighed([pair(2 * n, float("-inf")) for n in range(19)], [], 3))
-    assert quiet.limits.own is not None and quiet.limits.own[3] == LEAST
+    quiet = calibrated("epl", POLICY, weighed([pair(2 * n, float("-inf")) for n in range(19)], [], DEPTH))
+    assert quiet.limits.own is not None and quiet.limits.own[DEPTH] == LEAST
     off = POLICY.model_copy(update={"observation": POLICY.observation.model_copy(update={"calibrate": False})})
-    held = calibrated("epl", off, weighed(whole, [], 3))
+    held = calibrated("epl", off, weighed(whole, [], DEPTH))
     assert held.limits.own is None and "keeps no days" in held.limits.sentence
 
 
 def test_false_alarms_are_counted_on_later_pairs_alone_each_under_the_limit_of_those_before() -> None:
     scores = [1.0] * 19 + [0.5, 2.0, 1.5, 0.5]  # 2.0 alarms; then it is the highest of 21, and 1.5 does not
     pairs = [pair(2 * n, s, anyway=n == 22) for n, s in enumerate(scores)]  # and the last alarms whatever the limit
-    found = calibrated("epl", POLICY, weighed(pairs, [], 3))
+    found = calibrated("epl", POLICY, weighed(pairs, [], DEPTH))
     assert (found.later, found.alarms) == (4, 2)
     assert "of 4 later ones 2 alarmed (50%; 90 % interval" in found.limits.sentence
 
@@ -106,7 +110,7 @@ def test_with_own_limits_one_quiet_day_in_twenty_alarms_whatever_the_scores_are(
     alarms = later = 0
     for _ in range(15):
         scores = rng.gumbel(3.0, 2.0, 60).tolist()  # nothing like what the shipped limits were fitted on
-        found = calibrated("epl", POLICY, weighed([pair(2 * n, s) for n, s in enumerate(scores)], [], 3))
+        found = calibrated("epl", POLICY, weighed([pair(2 * n, s) for n, s in enumerate(scores)], [], DEPTH))
         alarms, later = alarms + found.alarms, later + found.later
     assert later == 15 * 41 and alarms / later == pytest.approx(0.04, abs=0.02)
 
@@ -133,12 +137,12 @@ def taken(day: int, *, latency: float = 1.0, heap: float = 1.0) -> Taken:
 def test_a_pair_scores_by_what_would_have_alarmed_and_a_shadow_never_does() -> None:
     earlier = [taken(n) for n in range(7, 0, -1)]
     quiet = score_of(POLICY, [taken(8), *earlier])
-    assert quiet.top is not None and quiet.top < SHIPPED.limits[3] and not quiet.alarms_anyway
+    assert quiet.top is not None and quiet.top < SHIPPED.limits[DEPTH] and not quiet.alarms_anyway
     assert quiet.earlier_days == 7
     shadow = score_of(POLICY, [taken(8, heap=2.0), *earlier])
     assert shadow.top == quiet.top  # judged and shown, never decides
     loud = score_of(POLICY, [taken(8, latency=2.0), *earlier])
-    assert loud.top is not None and loud.top > SHIPPED.limits[3] and loud.alarms_anyway
+    assert loud.top is not None and loud.top > SHIPPED.limits[DEPTH] and loud.alarms_anyway
     easy = POLICY.slis[0].model_copy(update={"min_relative": 50.0})
     unminded = POLICY.model_copy(update={"slis": (easy, POLICY.slis[1])})
     assert score_of(unminded, [taken(8, latency=2.0), *earlier]).top == float("-inf")
