@@ -109,3 +109,16 @@ def timeless(value: Any, key: str = "") -> Any:
     if isinstance(value, float):
         return float(f"{value:.1g}")
     return value
+
+
+def differences(one: Any, other: Any, at: str = "") -> list[str]:
+    """Where two documents differ, a line on each place: a whole dossier in an error message says nothing."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = sorted(one.keys() | other.keys())
+        return [line for name in names for line in differences(one.get(name), other.get(name), f"{at}.{name}")]
+    if isinstance(one, list) and isinstance(other, list):
+        if len(one) != len(other):
+            lone = [row for row in one if row not in other], [row for row in other if row not in one]
+            return [f"{at}: {len(one)} rows and {len(other)}; alone: {str(lone)[:1500]}"]
+        return [line for n, pair in enumerate(zip(one, other, strict=True)) for line in differences(*pair, f"{at}.{n}")]
+    return [] if one == other else [f"{at}: {str(one)[:300]} and {str(other)[:300]}"]
