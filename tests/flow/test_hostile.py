@@ -6,11 +6,13 @@ every table of every service but audit, inbox and dead letters is afterwards wha
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import orjson
 import pytest
+from fastapi import FastAPI
 
 from shared.bus import Letter, open_bus
 from shared.bus.kept import given_back
@@ -103,6 +105,51 @@ async def test_without_a_key_nothing_is_shown(known: tuple[World, Change], path:
     assert answer.status_code in (303, 401) and cr.id not in answer.text.replace(path, "")
     answer = await world.ask(None, "GET", path, headers={"Authorization": "Bearer dmk_" + "x" * 200})
     assert answer.status_code in (303, 401)
+
+
+#: What a door that takes a name, a number or a word is asked instead.
+NAMES = ("%00", "%ff", "..%2F..%2Fetc%2Fpasswd", "x" * 2000)
+WORDS = ("%00", "%ff", "-1e999", "x" * 9000)
+VALUES: tuple[bytes, ...] = (b'{"a": [{}]}', b"1" + b"0" * 400, b'"\\u0000"')
+EVERYTHING = ("engineer", "ptask", "operations", "release_manager", "integration", "auditor")
+
+
+def _probes(app: FastAPI) -> Iterator[tuple[str, str, bytes | None]]:
+    """(method, path, body) for each way in which a request can break what the service's own document says of it."""
+    document = app.openapi()
+    for path, methods in document["paths"].items():
+        good = re.sub(r"\{\w+\}", "CR-1", path)
+        for method, operation in methods.items():
+            for name in NAMES if "{" in path else ():
+                yield method, re.sub(r"\{\w+\}", name, path), b"{}"
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "query" and parameter["name"] != "heard":  # an answer of the gate is a fact
+                    yield from ((method, f"{good}?{parameter['name']}={word}", None) for word in WORDS)
+            schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+            schema = document["components"]["schemas"].get(schema.get("$ref", "").rpartition("/")[2], schema)
+            for field in schema.get("properties", ()):
+                yield from ((method, good, b'{"%b": %b}' % (field.encode(), value)) for value in VALUES)
+            if schema:
+                yield from (
+                    (method, good, body) for body in (b"", b"[]", b"null", b'{"no_such_field": 1}', b"{" * 2000)
+                )
+
+
+async def test_no_door_of_any_service_takes_what_its_own_document_forbids(known: tuple[World, Change]) -> None:
+    world, _ = known
+    who = await world.key_for("everything", *EVERYTHING)  # so that no missing role hides what a door does
+    before, asked = await world.tables(), 0
+    for app in world.app.services.values():
+        for method, path, body in _probes(app):
+            answer = await world.ask(
+                who, method.upper(), path, content=body, headers={"Content-Type": "application/json"}
+            )
+            told = (method, path[:120], body[:120] if body else body, answer.status_code, answer.text[:300])
+            assert answer.status_code < 500 or path.endswith("/readyz"), told
+            assert method == "get" or answer.status_code >= 400, told
+            assert "Traceback" not in answer.text, told
+            asked += 1
+    assert asked > 400 and await world.tables() == before
 
 
 def _event(
