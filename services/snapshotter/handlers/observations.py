@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -192,7 +192,8 @@ async def _kept_history(tx: Tx, plan: _Plan, history: Captured, past: store.Kept
     """The days that a verdict learned from, stored once however many verdicts learn from them; the snapshot's id."""
     look = plan.look
     known = await store.known_content(tx, look.product_id, "history", past.content_hash)
-    if known is not None:
+    if known is not None:  # its samples stay for as long as this verdict's own
+        await store.keep_longer(tx, known, kept_until=tx.now + timedelta(days=plan.policy.samples.raw_days))
         return known
     snapshot = domain.Snapshot(
         id=await store.next_id(tx),
