@@ -89,6 +89,7 @@ async def test_a_rolled_back_change_recovers_and_the_next_release_pays_its_debt_
     (case,) = await world.cases(release=following)
     assert case["is_debt"] and case["state"] == "owed" and incident["case_ids"] == [case["id"]]
 
+    await world.step(DAY)  # a day without the deviation can be a benchmark again
     fixed = await world.register(release=following)
     await world.evidence(fixed)
     await world.benchmark(fixed)
