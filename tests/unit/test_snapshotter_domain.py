@@ -248,12 +248,12 @@ def test_nothing_is_steady_against_a_stale_benchmark_but_moved_stays_moved() -> 
     assert verdict("after", "moved", [compared("a", "moved")], stale).outcome == "moved"
 
 
-def test_the_gravest_is_by_severity_then_by_how_often_its_limit() -> None:
+def test_the_gravest_is_by_severity_then_by_how_far_it_moved_whatever_the_unit() -> None:
     slis = [
-        compared("minor", "moved", severity="minor", before=1.0, after=99.0, limit=0.1),
-        compared("shadow", "moved", severity="critical", decides=False, before=1.0, after=99.0, limit=0.1),
-        compared("some", "moved", before=10.0, after=12.0, limit=1.0),
-        compared("most", "moved", before=10.0, after=7.0, limit=1.0),
+        compared("minor", "moved", severity="minor", before=1.0, after=99.0, effect_relative=98.0),
+        compared("shadow", "moved", severity="critical", decides=False, before=1.0, after=99.0, effect_relative=98.0),
+        compared("some", "moved", before=1000.0, after=1200.0, effect_relative=0.2),
+        compared("most", "moved", before=0.010, after=0.007, effect_relative=-0.3),
     ]
     found = domain.verdict("after", "moved", slis, stands(benchmark(1, T - timedelta(hours=1))))
     assert "first of all: most did so" in found.sentence and found.sentence.startswith("Moved: 3 of 3")

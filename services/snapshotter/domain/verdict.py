@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -76,9 +77,9 @@ def verdict(kind: ObservationKind, outcome: Outcome, compared: Sequence[Compared
 
 
 def gravest(compared: Sequence[ComparedSLI]) -> ComparedSLI | None:
-    """Of the deciding SLIs that moved: the one that moved most for its limit, among those of the gravest severity."""
+    """Of the deciding SLIs that moved: the one that moved farthest, among those of the gravest severity."""
     moved = [c for c in compared if c.outcome == "moved" and c.decides]
-    return min(moved, key=lambda c: (_GRAVITY.index(c.severity), -_times_its_limit(c)), default=None)
+    return min(moved, key=lambda c: (_GRAVITY.index(c.severity), -_how_far(c)), default=None)
 
 
 def _unread(compared: Sequence[ComparedSLI]) -> Severity:
@@ -87,10 +88,11 @@ def _unread(compared: Sequence[ComparedSLI]) -> Severity:
     return min(there, key=_GRAVITY.index, default="major")
 
 
-def _times_its_limit(c: ComparedSLI) -> float:
-    if c.before is not None and c.after is not None and c.limit:
-        return abs(c.after - c.before) / c.limit
-    return abs(c.effect_relative or 0.0)
+def _how_far(c: ComparedSLI) -> float:
+    """A share of what it was, so that milliseconds and ratios compare; something where nothing was is the farthest."""
+    if c.effect_relative is not None:
+        return abs(c.effect_relative)
+    return math.inf if c.before == 0 and c.after else 0.0
 
 
 def taken(snapshot: Snapshot) -> SnapshotTaken:
