@@ -34,6 +34,6 @@ async def check_slis(
     call: Caller,
     deps: Deps,
     id: Annotated[str, Path(min_length=1, max_length=64)],
-    hours: Annotated[float, Query(ge=0.05, le=24)] = 1,
+    hours: Annotated[float, Query(ge=0.05, le=24, description="How far back each query is asked, in hours.")] = 1,
 ) -> Response:
     return answered(await handlers.check_slis(deps, call, id, hours))
