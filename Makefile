@@ -9,7 +9,7 @@ KAFKA_DATA := build/kafka
 KAFKA_PORT ?= 9092
 
 .DEFAULT_GOAL := help
-.PHONY: help env run demo test test-fast lint docs bench kafka kafka-stop chaos lock clean
+.PHONY: help env run demo test test-fast lint docs bench judge kafka kafka-stop chaos lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,11 @@ docs: $(READY) ## write docs/events and the state pictures from code; refuses to
 
 bench: $(READY) ## measure against bare limits, write build/bench.json; ONLY=name for one
 	@$(BIN)/python -m tests.bench $(ONLY)
+
+judge: $(READY) ## score the judge on real data (../shared/judge or DAYMARK_JUDGE_DATA); ARGS=--history 7 goes to the scorer
+	@data="$${DAYMARK_JUDGE_DATA:-../shared/judge}"; \
+	test -e "$$data/score.py" || { echo "the data is not here: put it at ../shared/judge or name it in DAYMARK_JUDGE_DATA" >&2; exit 1; }; \
+	OMP_NUM_THREADS=1 $(BIN)/python "$$data/score.py" --part "$$data/dev" --judge tests/judge/candidate.py:judge $(ARGS)
 
 kafka: ## a single-node Apache Kafka until Ctrl-C, needs Java 17 and Maven; prints the DAYMARK_BUS_URL to use
 	@mkdir -p $(KAFKA_DATA)

@@ -6,18 +6,30 @@ scores of tables that were fitted on entities of other folds, the judged fold am
 fold, and fitting it doubly nested would take five times as long.)
 """
 
-import argparse
 import os
 import pickle
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
 from services.snapshotter.judge.tables import Fitted
-from tests.judge.fit import SERIES, folds_by_entity, folds_by_source, held_out, limits, prepared, tell
+from tests.judge.fit import (
+    SERIES,
+    SLOPE,
+    arguments,
+    everything,
+    extremes,
+    fit_all,
+    folds_by_entity,
+    folds_by_source,
+    limits,
+    prepared,
+    tell,
+)
 from tests.judge.fitted_file import save
 from tests.judge.rows import data_folder, library
 
@@ -25,50 +37,52 @@ RUNS = (("no history", 0, False), ("7 days", 7, False), ("detached, 7 days", 7, 
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__)
-    ap.add_argument("--cache")
+    ap = arguments(__doc__)
     ap.add_argument("--by", choices=("entity", "source"), default="entity")
-    ap.add_argument("--again", action="store_true", help="score the folds that are in --out already")
-    ap.add_argument("--out", default=None, help="folder for folds and pooled runs (default: a temporary one)")
+    ap.add_argument("--out", default=None, help="folder for pooled runs (default: a temporary one)")
     args = ap.parse_args()
-    bench, more = prepared(args.cache)
+    bench, more = prepared(args.cache, args.jobs)
     entities = {c["entity"] for c in bench["h0"]}
     folds = (folds_by_entity if args.by == "entity" else folds_by_source)(entities)
     runs = {"entity": RUNS, "source": RUNS[:2]}[args.by]
     out = Path(args.out or tempfile.mkdtemp())
     out.mkdir(exist_ok=True, parents=True)
-    if args.again:
-        return pooled(out, folds, runs)
-    tables, scored = held_out(bench, more, folds)
-    (out / "scored.pkl").write_bytes(pickle.dumps(scored))
-    for f, (one, several) in tables.items():
-        by_days, slope = limits(scored, bench, lambda e, f=f: folds[e] != f)
-        save(out / f"fold{f}.npz", Fitted(one, several, by_days, slope, SERIES))
-        tell(f"fold {f}: limits {by_days} slope {slope:.2f}")
-    return pooled(out, folds, runs)
+    tables, scored = fit_all(bench, more, folds, args.jobs, args.folds if args.by == "entity" else args.out)
+    for f in sorted(set(folds.values())):
+        others = lambda e, f=f: folds[e] != f  # noqa: E731
+        by_days, beyond = limits(scored, everything(bench, more), others), extremes(everything(bench, more), others)
+        save(out / f"fold{f}.npz", Fitted(tables[f][0], tables[f][1], by_days, SLOPE, SERIES, beyond))
+        tell(f"fold {f}: limits {by_days}")
+    pooled(out, folds, runs, args.jobs)
 
 
-def pooled(out, folds, runs=RUNS):
+def pooled(out, folds, runs, jobs):
     folder = data_folder()
     assert folder is not None
     score = library(folder, "score")
     _, cases = library(folder, "benchlib").load(str(folder / "dev"))
     suspect = set((folder / "dev" / "suspect.txt").read_text().split())
-    for name, days, detached in runs:
-        pool = []
-        for f in sorted(set(folds.values())):
-            only = out / f"fold{f}.txt"
-            # entities that no full-day case has (few, petshop) go with the first fold's tables
-            only.write_text("\n".join(c["id"] for c in cases if folds.get(c["entity"], 0) == f))
-            os.environ["DAYMARK_JUDGE_FITTED"] = str(out / f"fold{f}.npz")
-            pool += score.run(SimpleNamespace(
-                part=str(folder / "dev"), judge=f"{Path(__file__).with_name('candidate.py')}:judge", only=str(only),
-                history=days, detached=detached, limit=0))  # fmt: skip
-        pool.sort(key=lambda r: r["id"])
-        (out / f"{name.replace(', ', '-').replace(' ', '-')}.pkl").write_bytes(pickle.dumps(pool))
-        score.report(pool, name, suspect)
-        goals(pool, score)
-        sys.stdout.flush()
+    names = sorted(set(folds.values()))
+    for f in names:  # entities that no full-day case has (few, petshop) go with the first fold's tables
+        ids = "\n".join(c["id"] for c in cases if folds.get(c["entity"], names[0]) == f)
+        (out / f"fold{f}.txt").write_text(ids)
+    with ProcessPoolExecutor(jobs) as pool:
+        scoring = {name: [pool.submit(_scored, folder, out, f, days, detached) for f in names]
+                   for name, days, detached in runs}  # fmt: skip
+        for name, parts in scoring.items():
+            found = sorted((r for part in parts for r in part.result()), key=lambda r: r["id"])
+            (out / f"{name.replace(', ', '-').replace(' ', '-')}.pkl").write_bytes(pickle.dumps(found))
+            score.report(found, name, suspect)
+            goals(found, score)
+            sys.stdout.flush()
+
+
+def _scored(folder, out, f, days, detached):
+    """One fold's cases through the scorer's own code, with the fold's tables."""
+    os.environ["DAYMARK_JUDGE_FITTED"] = str(out / f"fold{f}.npz")
+    return library(folder, "score").run(SimpleNamespace(
+        part=str(folder / "dev"), judge=f"{Path(__file__).with_name('candidate.py')}:judge",
+        only=str(out / f"fold{f}.txt"), history=days, detached=detached, limit=0))  # fmt: skip
 
 
 def goals(pool, score):

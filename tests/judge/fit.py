@@ -7,25 +7,39 @@ learning, Andrews et al. 2003, one step). The limits come from folds by entity: 
 """
 
 import argparse
+import math
 import pickle
 import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from services.snapshotter.judge.alarms import SHARES
+from services.snapshotter.judge.plain import EXTREMES
 from services.snapshotter.judge.tables import Fitted
 from services.snapshotter.judge.views import FREE, NAMES
 from tests.judge import boost
 from tests.judge.fitted_file import rounded, write_modules
 from tests.judge.rows import build, data_folder, source_of
 
-FAULT_WEIGHTS = (0.12, 0.072, 0.048)
-# Family-wise false alarms that a limit may have on held-out normal days, by earlier days. The rest of 0.05 goes to
-# the rules beside the tables; one and two days are held to less because their limits travel less well.
-BUDGET = {1: 0.03, 2: 0.03, 3: 0.04}
+QUIET = ("natural_lab", "null")  # label-verified normal days, of the benchmark and drawn
+BUDGET = SHARES["final look"]
+# Of a thousand normal days so many may have a number beyond its extreme.
+PER_THOUSAND = {"mean_A": 1, "tail_r100": 1, "zeros_d": 1, "overh_w": 1, "g_q100": 2, "endh_A": 1, "ex_end": 1}
+MARGIN = {2: 0.6, 6: 0.1}  # added to the limit for so many earlier days: those learned from fewest days
+GROUPS = (range(1, 2), range(2, 3), range(3, 6), range(6, 9))  # numbers of earlier days that share a limit
+FAULT_WEIGHTS = (0.3, 0.18, 0.12)
+# How the limit grows with ln(N). Of normal days the highest score of N SLIs has an exponential tail (Balkema and de Haan
+# 1974) of mean excess 0.6 to 0.8; SLIs of one product move together, so that N of them are worth fewer.
+SLOPE = 0.5
 SERIES = 20  # the number of SLIs at which `limits` are stated
 MONOTONE = np.array([n not in FREE for n in NAMES])
 FOLDS = 5
+BINS = 48
 
 
 def tell(text):
@@ -43,51 +57,60 @@ def folds_by_source(entities):
     return {e: names.index(source_of(e)) for e in set(entities)}
 
 
-def matrix(rows):
-    """Answers, labels, weights and the index of the case, two rows (up, down) per SLI."""
+@dataclass
+class Prepared:
+    """Rows ready to be learned from: two (up, down) for each SLI of each case."""
+
+    cases: list
+    edges: list
+    code: np.ndarray  # (F, rows)
+    label: np.ndarray
+    weight: np.ndarray
+    case: np.ndarray  # index into `cases`
+    fold: np.ndarray  # of each row's entity
+
+
+def ready(cases, folds):
+    """(The thresholds to choose from are quantiles of all rows, whatever their fold: they know no label.)"""
+    cases = [c for c in cases if not c["sub"].startswith("petshop")]
     x, y, w, g = [], [], [], []
-    for i, c in enumerate(rows):
+    for i, c in enumerate(cases):
         hit = c["truth"] == 1
-        weight = np.where(c["kind"] == "inj", np.where(hit, 1.0, 0.3), 0.3 if c["sub"] == "natural_train" else 1.0)
+        weight = np.where(c["kind"] == "inj", np.where(hit, 1.0, 0.3), 0.1 if c["sub"] == "natural_train" else 1.0)
         weight = weight * (0 if c["kind"].startswith("real") else 1)
         for answers, label in ((c["u"], c["up"]), (c["d"], c["down"])):
             x.append(answers)
             y.append(label)
             w.append(weight * ~(hit & (label == 0)))
             g.append(np.full(len(label), i))
-    return (np.concatenate(v) for v in (x, y, w, g))
+    seen, case = np.concatenate(x), np.concatenate(g)
+    edges = boost.edges_of(seen[:: max(1, len(seen) // 25000)], BINS, MONOTONE)
+    fold = np.array([folds[c["entity"]] for c in cases])[case]
+    return Prepared(cases, edges, boost.digitise(seen, edges), np.concatenate(y), np.concatenate(w), case, fold)
 
 
-def train(rows, *, first=70, rounds=140, seed=0, **more):
-    rows = [c for c in rows if not c["sub"].startswith("petshop")]
-    x, y, w, g = matrix(rows)
-    edges = boost.edges_of(x[:: max(1, len(x) // 30000)], 40)
-    how = {"depth": 5, "ridge": 5.0, "features": 0.25, "binned": (edges, boost.digitise(x, edges)), "seed": seed}
-    how |= {"top": min(0.08, 10000 / len(x)), "rest": min(0.12, 14000 / len(x))} | more
-    seen = boost.fit(x, y, w, MONOTONE, rounds=first, rate=0.2, **how).score(x)
-    fault = np.array([c["kind"].startswith("real") for c in rows])[g]
-    at = np.flatnonzero(fault)
-    at = at[np.lexsort((-seen[at], g[at]))]
-    new = np.r_[True, g[at][1:] != g[at][:-1]]
-    rank = np.arange(len(at)) - np.maximum.accumulate(np.where(new, np.arange(len(at)), 0))
+def train(p, without=None, *, first=40, rounds=150, rate=0.14, **how):
+    """Tables from all prepared rows, or from those outside one fold."""
+    at = np.flatnonzero(p.fold != without)
+    code, y, w, g = np.ascontiguousarray(p.code[:, at]), p.label[at].copy(), p.weight[at].copy(), p.case[at]
+    _, seen = boost.fit(code, p.edges, y, w, MONOTONE, rounds=first, rate=0.2, bins=BINS, **how)
+    fault = np.flatnonzero(np.array([c["kind"].startswith("real") for c in p.cases])[g])
+    fault = fault[np.lexsort((-seen[fault], g[fault]))]
+    new = np.r_[True, g[fault][1:] != g[fault][:-1]]
+    rank = np.arange(len(fault)) - np.maximum.accumulate(np.where(new, np.arange(len(fault)), 0))
     for k, weight in enumerate(FAULT_WEIGHTS):
-        y[at[rank == k]], w[at[rank == k]] = 1.0, weight
-    return rounded(boost.fit(x, y, w, MONOTONE, rounds=rounds, rate=0.16, **how))
+        y[fault[rank == k]], w[fault[rank == k]] = 1.0, weight
+    return rounded(boost.fit(code, p.edges, y, w, MONOTONE, rounds=rounds, rate=rate, bins=BINS, **how)[0])
 
 
-def train_both(bench, more, keep=lambda _: True):
-    """(one_day, several_days) on the entities that `keep` says."""
-
-    def chosen(*parts):
-        return [c for part in parts for c in part if keep(c["entity"])]
-
-    one = train(chosen(bench["h0"], more["h0"]))
-    many = [c for c in chosen(bench["h7"], more["h7"], more["d"]) if c["days"] > 1]
-    return one, train(many)
+def both_ready(bench, more, folds):
+    """What the tables for one day learn from, and what those for several days do."""
+    several = [c for part in (bench["h7"], bench["d7"], more["h7"], more["d"]) for c in part if c["days"] > 1]
+    return ready(bench["h0"] + more["h0"], folds), ready(several, folds)
 
 
 def case_scores(rows, tables):
-    """{case id: (highest score of its SLIs, number of SLIs)}"""
+    """{(mode, case id): (highest score of its SLIs, number of SLIs)}"""
     out = {}
     for c in rows:
         if len(c["u"]):
@@ -96,66 +119,131 @@ def case_scores(rows, tables):
 
 
 def limits(scored, rows, keep=lambda _: True):
-    """(limits by number of days, slope) from held-out scores of label-verified normal days.
+    """(limits by number of earlier days) from held-out scores of label-verified normal days, the drawn ones included.
 
-    scored: {mode: {case id: (score, N)}}. The slope is the exponential tail's: of a null's highest scores above their
-    median, the mean excess (Balkema and de Haan 1974, with shape 0).
+    scored: {mode: {case id: (score, N)}}, rows: {mode: [row]}.
     """
-    nulls = {m: [c for c in rows[m] if c["sub"] == "natural_lab" and keep(c["entity"]) and c["id"] in scored[m]]
-             for m in scored}  # fmt: skip
-    tops = np.array([scored["h7"][c["id"]][0] for c in nulls["h7"]])
-    slope = float(np.clip(np.mean(tops[tops > np.median(tops)] - np.median(tops)), 0.3, 0.5))
 
-    def limit(days, chosen):
-        v = np.sort([scored[m][c["id"]][0] - slope * np.log(scored[m][c["id"]][1] / SERIES) for m, c in chosen])
-        return float(v[len(v) - 1 - int(BUDGET[days] * len(v))]) + 1e-6 if len(v) else 9.0
+    def tops(group):
+        return np.array([
+            scored[m][c["id"]][0] - SLOPE * np.log(scored[m][c["id"]][1] / SERIES)
+            for m, cases in rows.items() for c in cases
+            if c["days"] in group and c["sub"] in QUIET and keep(c["entity"]) and c["id"] in scored[m]
+            and m.endswith("h0") == (c["days"] == 1)
+        ])  # fmt: skip
 
-    many = [max(limit(3, [(m, c) for c in nulls[m] if c["days"] >= 3]), -9.0) for m in ("h7", "d7")]
-    return {
-        1: limit(1, [("h0", c) for c in nulls["h0"]]),
-        2: limit(2, [("d1", c) for c in nulls["d1"]]),
-        3: max(many),
-    }, slope
+    return {min(g): _quantile(tops(g)) + MARGIN.get(min(g), 0.0) for g in GROUPS}
 
 
-def held_out(bench, more, folds):
-    """Train each fold's tables on the other folds and score its cases: (tables by fold, {mode: {id: (score, N)}})."""
-    scored: dict[str, dict[str, tuple[float, int]]] = {m: {} for m in bench}
-    tables = {}
-    for f in sorted(set(folds.values())):
-        tables[f] = train_both(bench, more, lambda e, f=f: folds[e] != f)
-        for mode, rows in bench.items():
-            for many in (False, True):
-                part = [c for c in rows if folds[c["entity"]] == f and (c["days"] > 1) == many]
-                scored[mode] |= case_scores(part, tables[f][many])
-        tell(f"fold {f} trained")
+def extremes(rows, keep=lambda _: True):
+    """{number: (limit with one earlier day, with two, with more)}: what PER_THOUSAND of a thousand normal days exceed, + 5 %."""
+
+    def top(c):
+        return np.fmax(np.fmax.reduce(c["u"], axis=0), np.fmax.reduce(c["d"], axis=0))
+
+    out = []
+    for several in (False, True):
+        quiet = [c for m, cases in rows.items() for c in cases
+                 if c["sub"] in (*QUIET, "exch") and keep(c["entity"]) and len(c["u"])
+                 and m.endswith("h0") != several and (c["days"] > 1) == several]  # fmt: skip
+        tops = np.array([top(c) for c in quiet])
+        found = {}
+        for name in EXTREMES:
+            v = np.sort(tops[:, NAMES.index(name)])
+            v = v[~np.isnan(v)]
+            above = round(PER_THOUSAND.get(name, 0) * len(v) / 1000)
+            found[name] = float(f"{1.05 * v[-1 - above]:.4g}") if len(v) else math.inf
+        out.append(found)
+    one, more = out
+    # Two days are too few to know what earlier days do, and their normal days too few to learn limits from.
+    two = {n: math.inf if math.isinf(one[n]) else max(one[n], more[n]) for n in EXTREMES}
+    return {name: (one[name], two[name], more[name]) for name in EXTREMES}
+
+
+def _quantile(tops):
+    """The highest score that the budget's share of normal days lies above."""
+    v = np.sort(tops)
+    return float(v[len(v) - 1 - int(BUDGET * len(v))]) if len(v) else 9.0
+
+
+def everything(bench, more):
+    """{mode: [row]} of both parts."""
+    return bench | {f"more {m}": rows for m, rows in more.items()}
+
+
+_SHARED: dict[str, Any] = {}  # what the processes of a pool are born with
+
+
+def _fit(task):
+    """(fold or None for all, for several days?) -> tables, and what they score on the fold's cases."""
+    f, many = task
+    prepared_rows, rows, folds = _SHARED["it"]
+    tables = train(prepared_rows[many], f)
+    scored = {}
+    for mode, cases in rows.items():
+        part = [c for c in cases if folds[c["entity"]] == f and (c["days"] > 1) == many]
+        scored[mode] = case_scores([c for c in part if not c["sub"].startswith("petshop")], tables)
+    tell(f"fitted: fold {f}, {'several days' if many else 'one day'}")
     return tables, scored
 
 
-def prepared(cache):
+def fit_all(bench, more, folds, jobs=1, folder=None):
+    """Each fold's tables trained on the other folds, and tables trained on all.
+
+    Returns ({fold or None: (one_day, several_days)}, {mode: {case id: (score by its own fold's tables, N)}}).
+    With a `folder` what was done is kept there and taken from there.
+    """
+    kept = Path(folder) / "fitted.pkl" if folder else None
+    if kept and kept.exists():
+        return pickle.loads(kept.read_bytes())
+    names = [*sorted(set(folds.values())), None]
+    _SHARED["it"] = (both_ready(bench, more, folds), everything(bench, more), folds)
+    scored: dict[str, dict[str, tuple[float, int]]] = {m: {} for m in everything(bench, more)}
+    tables: dict[int | None, list] = {f: [] for f in names}
+    tasks = [(f, many) for many in (False, True) for f in names]
+    with ProcessPoolExecutor(jobs, get_context("fork")) as pool:
+        for (f, _), (t, part) in zip(tasks, pool.map(_fit, tasks), strict=True):
+            tables[f].append(t)
+            for mode, v in part.items():
+                scored[mode] |= v
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes(pickle.dumps((tables, scored)))
+    return tables, scored
+
+
+def arguments(about):
+    """What `fit` and `crossval` both take."""
+    ap = argparse.ArgumentParser(description=about)
+    ap.add_argument("--cache", help="file that keeps the prepared rows between runs")
+    ap.add_argument("--folds", help="folder that keeps what the folds by entity learned; fit and crossval share it")
+    ap.add_argument("--jobs", type=int, default=1, help="processes")
+    return ap
+
+
+def prepared(cache, jobs=1):
     """The rows, from the cache when it is there."""
     if cache and Path(cache).exists():
         return pickle.loads(Path(cache).read_bytes())
     folder = data_folder()
     if folder is None:
         raise SystemExit("the benchmark data is not here: put it at ../shared/judge or name it in DAYMARK_JUDGE_DATA")
-    out = build(folder, tell)
+    out = build(folder, tell, jobs)
     if cache:
         Path(cache).write_bytes(pickle.dumps(out))
     return out
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__)
-    ap.add_argument("--cache", help="file that keeps the prepared rows between runs")
-    bench, more = prepared(ap.parse_args().cache)
-    _, scored = held_out(bench, more, folds_by_entity(c["entity"] for c in bench["h0"]))
-    by_days, slope = limits(scored, bench)
-    one, several = train_both(bench, more)
-    fitted = Fitted(one, several, by_days, slope, SERIES)
+    args = arguments(__doc__).parse_args()
+    bench, more = prepared(args.cache, args.jobs)
+    folds = folds_by_entity(c["entity"] for c in bench["h0"])
+    tables, scored = fit_all(bench, more, folds, args.jobs, args.folds)
+    by_days = limits(scored, everything(bench, more))
+    fitted = Fitted(tables[None][0], tables[None][1], by_days, SLOPE, SERIES, extremes(everything(bench, more)))
     folder = Path(__file__).resolve().parents[2] / "services" / "snapshotter" / "judge" / "tables"
     write_modules(folder, fitted, NAMES, "Question tables fitted on public telemetry; see tests/judge/fit.py.")
-    tell(f"limits {by_days}, slope {slope:.3f}")
+    tell(f"limits {by_days}")
 
 
 if __name__ == "__main__":

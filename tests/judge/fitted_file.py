@@ -17,6 +17,8 @@ _Arrays = TypedDict(
         "series": int,
         "limit_days": list[int],
         "limits": list[float],
+        "extreme_names": list[str],
+        "extremes": list[tuple[float, float, float]],
         "one_day.feature": Ints,
         "one_day.threshold": Floats,
         "one_day.points": Floats,
@@ -36,6 +38,8 @@ def save(path: Path, fitted: Fitted) -> None:
         "series": fitted.series,
         "limit_days": list(fitted.limits),
         "limits": list(fitted.limits.values()),
+        "extreme_names": list(fitted.extremes),
+        "extremes": list(fitted.extremes.values()),
         "one_day.feature": one.feature,
         "one_day.threshold": one.threshold,
         "one_day.points": one.points,
@@ -52,7 +56,11 @@ def load(path: Path | str) -> Fitted:
     with np.load(path) as z:
         one, several = _tables(z, "one_day"), _tables(z, "several_days")
         limits = dict(zip(z["limit_days"].tolist(), z["limits"].tolist(), strict=True))
-        return Fitted(one, several, limits, float(z["slope"]), int(z["series"]))
+        beyond = {
+            str(n): (float(a), float(b), float(c))
+            for n, (a, b, c) in zip(z["extreme_names"], z["extremes"], strict=True)
+        }
+        return Fitted(one, several, limits, float(z["slope"]), int(z["series"]), beyond)
 
 
 def _tables(z: Mapping[str, np.ndarray[Any, Any]], name: str) -> Tables:
@@ -91,6 +99,8 @@ def write_modules(folder: Path, fitted: Fitted, names: tuple[str, ...], about: s
         "    parse(one_day.TABLES, one_day.START),",
         "    parse(several_days.TABLES, several_days.START),",
         "    {" + ", ".join(f"{k}: {v:.3f}" for k, v in fitted.limits.items()) + "},",
-        f"    {fitted.slope:.3f},", f"    {fitted.series},", ")", "",
+        f"    {fitted.slope:.3f},", f"    {fitted.series},", "    {",
+        *(f'        "{n}": ({a:g}, {b:g}, {c:g}),'.replace("inf", 'float("inf")') for n, (a, b, c) in fitted.extremes.items()),
+        "    },", ")", "",
     ]  # fmt: skip
     (folder / "shipped.py").write_text("\n".join(body))

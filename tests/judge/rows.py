@@ -9,16 +9,18 @@ import importlib.util
 import os
 import sys
 import warnings
+import zlib
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from services.snapshotter.judge.align import HOURS, Clock
-from services.snapshotter.judge.measures import measure
+from services.snapshotter.judge.align import Clock
+from services.snapshotter.judge.verdict import measured
 from services.snapshotter.judge.views import look
-from services.snapshotter.judge.views.scale import mirror
 from tests.judge.candidate import windows
 
 MODES = {"h0": (0, False), "h7": (7, False), "d7": (7, True), "d1": (1, True)}
@@ -64,12 +66,11 @@ def answers(case, mode, series, benchlib):
     c = benchlib.detach(c, days) if detached else c
     before, after, history, deployed = windows(c.pre, c.post, c.step_s, dict(c.meta, history=c.history))
     clock = Clock(before, after, deployed, 0.0, history)
-    s = clock.take(slice(None))
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        x, y = measure(s.days, HOURS), measure(s.after[None], HOURS)
-        u = look(x, clock.benchmark, y, clock.at_border).astype(np.float32)
-        d = look(mirror(x), clock.benchmark, mirror(y), clock.at_border).astype(np.float32)
+        x, y, _, _ = measured(clock, slice(0, len(c.pre)))
+        both = look(x, clock.benchmark, y, clock.at_border).astype(np.float32)
+        u, d = both[: len(c.pre)], both[len(c.pre) :]
     up, down = np.zeros(len(u)), np.zeros(len(u))
     for inj in case["inj"]:
         kind, sign = inj["type"], inj.get("sign", 1)
@@ -77,22 +78,19 @@ def answers(case, mode, series, benchlib):
         down[inj["m"]] = kind in ("var", "stuck", "zero") or (
             kind.startswith(("level", "trend", "delayed")) and sign < 0
         )
-    known = {k: case[k] for k in ("id", "kind", "sub", "entity")}
+    known = {k: case[k] for k in ("id", "kind", "sub", "size", "entity")}
     return known | {"days": clock.days, "truth": c.truth, "up": up, "down": down, "u": u, "d": d}
 
 
-def more_cases(series, seed=5):
-    """Recipes in the benchmark's form, drawn from the same series."""
-    rng = np.random.default_rng(seed)
-    for entity in series:
-        if entity.startswith("pet"):
-            continue
-        size = (1.0 if series[entity]["x"].shape[0] > 1 else 0.5) * (1.2 if series[entity]["step_s"] == 60 else 1.0)
-        for kind, n in (("null", 16), ("inj", 34), ("real", 10)):
-            for _ in range(int(n * size)):
-                case = _draw(entity, series[entity], rng, kind)
-                if case is not None:
-                    yield case
+def more_cases(entity, e, seed=5):
+    """Recipes in the benchmark's form, drawn from the series of one entity."""
+    rng = np.random.default_rng([seed, zlib.crc32(entity.encode())])
+    size = (1.0 if e["x"].shape[0] > 1 else 0.5) * (1.2 if e["step_s"] == 60 else 1.0)
+    for kind, n in (("null", 20), ("inj", 36), ("real", 10)):
+        for _ in range(int(n * size)):
+            case = _draw(entity, e, rng, kind)
+            if case is not None:
+                yield case
 
 
 def _draw(entity, e, rng, kind):
@@ -143,22 +141,44 @@ def _injected(case, pre, rng):
     return case
 
 
-def build(folder: Path, tell=lambda _: None):
+def build(folder: Path, tell=lambda _: None, jobs=1):
     """{mode: [row]} for the benchmark's cases, and the same for the drawn ones (h0, h7, and d with 1, 3 or 7 days)."""
-    benchlib = library(folder, "benchlib")
-    series, cases = benchlib.load(str(folder / "dev"))
-    bench = {}
-    for mode in MODES:
-        bench[mode] = [r for r in (answers(c, mode, series, benchlib) for c in cases) if r is not None]
-        tell(f"{mode}: {len(bench[mode])} cases of the benchmark")
+    bench: dict[str, list[dict[str, Any]]] = {m: [] for m in MODES}
     more: dict[str, list[dict[str, Any]]] = {"h0": [], "h7": [], "d": []}
-    rng = np.random.default_rng(11)
-    for i, case in enumerate(more_cases(series)):
-        for mode in more:
-            how = (int(rng.choice([1, 3, 7])), True) if mode == "d" else mode
-            row = answers(case, how, series, benchlib) if mode != "h7" or case["hist"] else None
+    benchlib = library(folder, "benchlib")
+    entities = list(benchlib.load(str(folder / "dev"))[0])
+    with ProcessPoolExecutor(jobs) as pool:
+        for i, (a, b) in enumerate(pool.map(_of_entity, [folder] * len(entities), entities)):
+            for mode, rows in a.items():
+                bench[mode] += rows
+            for mode, rows in b.items():
+                more[mode] += rows
+            tell(f"{entities[i]} ({i + 1} of {len(entities)}): {len(bench['h0'])} and {len(more['h0'])} cases")
+    return bench, more
+
+
+@cache
+def _loaded(folder: Path) -> tuple[ModuleType, dict[str, Any], list[dict[str, Any]]]:
+    benchlib = library(folder, "benchlib")
+    return benchlib, *benchlib.load(str(folder / "dev"))
+
+
+def _of_entity(folder: Path, entity: str):
+    """The rows of one entity: those of the benchmark, and those of more cases."""
+    benchlib, series, cases = _loaded(folder)
+    own = [c for c in cases if c["entity"] == entity]
+    bench = {m: [r for r in (answers(c, m, series, benchlib) for c in own) if r is not None] for m in MODES}
+    more: dict[str, list[dict[str, Any]]] = {"h0": [], "h7": [], "d": []}
+    if entity.startswith("pet"):
+        return bench, more
+    rng = np.random.default_rng([11, zlib.crc32(entity.encode())])
+    for case in more_cases(entity, series[entity]):
+        modes: list[tuple[str, Any]] = [("h0", "h0")]
+        if case["hist"]:
+            with_days = ("h7", "h7") if rng.random() < 0.5 else ("d", (int(rng.choice([1, 3, 7, 7])), True))
+            modes.append(with_days)
+        for mode, how in modes:
+            row = answers(case, how, series, benchlib)
             if row is not None:
                 more[mode].append(row)
-        if i % 200 == 199:
-            tell(f"{i + 1} more cases")
     return bench, more

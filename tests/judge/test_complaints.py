@@ -54,10 +54,16 @@ def test_slow_creep_inside_every_tolerance_is_seen_from_the_anchor():  # ash/rak
     anchor = window(quiet(0), T0 - 100 * DAY)
     last = None
     for release in range(1, 11):
-        a, b = quiet(2 * release, 100 * 1.03 ** (release - 1)), quiet(2 * release + 1, 100 * 1.03**release)
-        alone = judge(window(a), window(b, T0 + DAY), [rule()], deployed_at_s=T0 + DAY)[0]
+        level = 100 * 1.03 ** (release - 1)
+        a, b = quiet(2 * release, level), quiet(2 * release + 1, 1.03 * level)
+        past = tuple(window(quiet(100 * release + k, level), T0 - k * DAY) for k in (3, 2, 1))
+        history = (*past, window(a))
+        alone = judge(window(a), window(b, T0 + DAY), [rule()], deployed_at_s=T0 + DAY, history=history)[0]
         assert alone.outcome == "steady", release
-        last = judge(window(a), window(b, T0 + DAY), [rule()], deployed_at_s=T0 + DAY, references=(anchor,))[0]
+        last = judge(
+            window(a), window(b, T0 + DAY), [rule()], deployed_at_s=T0 + DAY, references=(anchor,), history=history
+        )[0]
+        assert last.outcome == ("moved" if release >= 10 else last.outcome)
     assert last is not None
     assert (last.outcome, last.view) == ("moved", "creep")
     assert "anchor" in last.sentence
@@ -113,6 +119,14 @@ def test_a_constant_with_holes_is_not_steady():
 def test_a_constant_that_changed_its_value_is_moved():
     c = whole_day(np.full((1, 1440), 3.0), np.full((1, 1440), 2.0), direction="lower_is_worse")[0]
     assert (c.outcome, c.view) == ("moved", "constant")
+
+
+def test_a_constant_that_changed_before_the_deploy_is_not_blamed_on_it():
+    a, b = np.full((1, 1440), 3.0), np.full((1, 1440), 2.0)
+    eve = window(b, T0 + DAY)
+    c = judge(window(a), window(b, T0 + 2 * DAY), [rule()], deployed_at_s=T0 + 2 * DAY, history=(eve,))[0]
+    assert c.outcome == "inconclusive"
+    assert "before the deploy" in c.sentence
 
 
 def test_frozen_after_varying_is_moved():
@@ -207,3 +221,44 @@ def test_sixteen_sigma_stays_moved_among_five_thousand_series():
     rules = [rule(i) for i in range(5000)]
     found = judge(window(a, T0, 3600.0), window(b, T0 + DAY, 3600.0), rules, deployed_at_s=T0 + DAY)
     assert [i for i, c in enumerate(found) if c.outcome == "moved"] == [77]
+
+
+SAW = [float(k % 7) for k in range(144)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome"),
+    [
+        ([], [], "no_data"),
+        ([3.0], [3.0], "inconclusive"),
+        ([3.0] * 144, [3.0] * 144, "steady"),
+        ([3.0] * 144, [9.0] * 144, "moved"),
+        ([np.nan] * 144, SAW, "no_data"),
+        (SAW, [np.nan] * 144, "no_data"),
+        (SAW, [np.inf] * 144, "no_data"),
+        (SAW, [np.inf, 1.0] * 72, "inconclusive"),
+        (SAW, SAW[:40], "steady"),  # ends after 7 h: an early look, against the same hours
+        (SAW, SAW[:110] + [np.nan] * 34, "steady"),
+        (SAW, SAW[:70] + [np.nan] * 74, "inconclusive"),
+        ([-v for v in SAW], [-v for v in SAW], "steady"),
+        ([-v for v in SAW], [-v - 400 for v in SAW], "moved"),
+        ([1e300 + 1e299 * v for v in SAW], [1e300 + 1e299 * v for v in SAW], "steady"),
+        ([1e300 + 1e299 * v for v in SAW], [9e307 + 1e307 * v for v in SAW], "moved"),
+        ([5e-324 * v for v in SAW], [5e-324 * v for v in SAW], "steady"),
+        ([int(v) for v in SAW], [int(v) for v in SAW], "steady"),
+        ([int(v) for v in SAW], [int(v) + 400 for v in SAW], "moved"),
+    ],
+)
+def test_edges_of_a_whole_day(before, after, outcome):
+    c = look(before, after, step=600.0)
+    assert c.outcome == outcome, c.sentence
+    assert c.sentence
+
+
+@pytest.mark.parametrize("n", [1, 5, 300])
+def test_any_number_of_series_and_each_has_its_answer(n):
+    a, b = np.array([SAW] * n), np.array([SAW] * n)
+    b[-1] += 400
+    found = judge(window(a, T0, 600.0), window(b, T0 + DAY, 600.0), [rule(i) for i in range(n)], deployed_at_s=T0 + DAY)
+    assert [c.outcome for c in found] == ["steady"] * (n - 1) + ["moved"]
+    assert [c.sli for c in found] == [f"s{i}" for i in range(n)]

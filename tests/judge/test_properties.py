@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 
 from services.snapshotter.judge import Window
 from services.snapshotter.judge import judge as decide
+from services.snapshotter.judge.align import Clock
 from services.snapshotter.judge.tables.shipped import SHIPPED
+from services.snapshotter.judge.verdict import measured
+from services.snapshotter.judge.views import VIEWS
+from services.snapshotter.judge.views.scale import both_ways, scale_of
 from tests.judge.test_outcomes import DAY, T0, rule
 
 STEP = 600.0
@@ -48,6 +52,58 @@ def test_scaling_by_a_power_of_two_changes_no_outcome(seed, k, size):
     other = ask(a * 2.0**k, b * 2.0**k, scaled)
     assert [(c.outcome, c.view) for c in plain] == [(c.outcome, c.view) for c in other]
     assert [c.numbers.get("score") for c in plain] == [c.numbers.get("score") for c in other]
+
+
+def answers_of(a, b, view):
+    """What one view alone says, without history and border: {number: (2N,) up, then down}."""
+    before, after = (Window(T0 + k * DAY, STEP, 0.0, v, (None,) * len(v)) for k, v in enumerate((a, b)))
+    x, y, _, _ = measured(Clock(before, after, T0 + DAY, 0.0), slice(0, len(a)))
+    x, y = both_ways(x), both_ways(y)
+    with np.errstate(all="ignore"):
+        return VIEWS[view][0](x, 0, y, scale_of(x, 0, y))
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_the_level_view_is_symmetric_in_the_two_windows(seed):
+    """That it rose from a to b is that it fell from b to a; upside down, the 5 % quantile is the 95 % one."""
+    a, b = made(seed), made(seed + 1, shift=2.0)
+    there, back = answers_of(a, b, "level"), answers_of(b, a, "level")
+    turned = {f"q{q}_A": f"q{100 - q}_A" for q in (0, 5, 25, 75, 95, 100)}
+    for name, v in there.items():
+        np.testing.assert_array_equal(v, np.roll(back[turned.get(name, name)], 4), err_msg=name)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_the_spread_view_is_symmetric_in_the_two_windows(seed):
+    """Logarithms of ratios change their sign; that of the weakest hours becomes that of the strongest."""
+    a, b = made(seed), made(seed + 1) * 1.5
+    there, back = answers_of(a, b, "spread"), answers_of(b, a, "spread")
+    for name in ("spread", "noise_r", "sd_r", "range_r", "sn"):
+        np.testing.assert_allclose(there[name], -back[name], atol=1e-9, err_msg=name)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000), shift=st.integers(-(2**12), 2**12))
+def test_shifting_changes_nothing_where_no_level_zero_or_tick_is_asked_for(seed, shift):
+    """In steps of 2**-20, so that adding is exact; numbers in usual movements know the level and are not asked."""
+    a, b = (np.round(made(seed + k, 1) * 2**20) / 2**20 for k in (0, 1))
+    for view, names in (("level", ("lvl_w", "weak_w", "lvl_hop", "q10_w")), ("late start", ("late_w", "late_hop"))):
+        plain, shifted = answers_of(a, b, view), answers_of(a + shift, b + shift, view)
+        for name in names:
+            np.testing.assert_allclose(plain[name], shifted[name], rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+def test_the_class_of_an_entity_and_the_date_are_never_read():
+    """Of what the scorer tells, the time of day alone is read: scrambled, the rest gives identical answers."""
+    from tests.judge.candidate import judge as candidate
+
+    a, b = made(1, 4), made(2, 4, shift=3.0)
+    told = {"history": None, "history_ends": "pre", "paired": True, "metric_names": None}
+    one = candidate(a, b, 600, told | {"entity_class": "server", "pre_start_s": 3600})
+    two = candidate(a, b, 600, told | {"entity_class": "x", "pre_start_s": 3600 + 11 * 86400})
+    assert (one["flag"] == two["flag"]).all() and (one["score"] == two["score"]).all()
 
 
 @settings(max_examples=10, deadline=None)

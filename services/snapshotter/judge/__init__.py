@@ -3,9 +3,23 @@
 >>> judge(benchmark, after, rules, deployed_at_s=t)        # doctest: +SKIP
 """
 
+from services.snapshotter.judge.alarms import ALARMS, budget
+from services.snapshotter.judge.releases import across_releases
 from services.snapshotter.judge.values import Comparison, Direction, Outcome, Rule, Window, overall
 from services.snapshotter.judge.verdict import judge
 
-VERSION = "1.0"
+VERSION = "1.1"
 
-__all__ = ["VERSION", "Comparison", "Direction", "Outcome", "Rule", "Window", "judge", "overall"]
+__all__ = [
+    "ALARMS",
+    "VERSION",
+    "Comparison",
+    "Direction",
+    "Outcome",
+    "Rule",
+    "Window",
+    "across_releases",
+    "budget",
+    "judge",
+    "overall",
+]

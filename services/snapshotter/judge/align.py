@@ -80,10 +80,12 @@ class Clock:
         self.days, self.benchmark = len(order), order.index(-same)
         self.at_border = order[-1] == -1 and any(abs(w.end_s - deployed_at_s) <= 2 * step for w in history)
 
-    def take(self, rows: slice) -> Stack:
-        """Copy some rows. Infinities count as not read. Inputs are never changed."""
+    def take(self, rows: slice, room: Floats | None = None) -> Stack:
+        """Copy some rows, into (days + 1, n or more, width) `room` if given. Infinities count as not read. Inputs are
+        never changed."""
         n = len(range(*rows.indices(np.shape(self._after.values)[0])))
-        out = np.full((self.days + 1, n, self.width), np.nan)
+        out = np.empty((self.days + 1, n, self.width)) if room is None else room[: self.days + 1, :n]
+        out.fill(np.nan)
         for d, pieces in enumerate((*self._past, [self._after])):
             for p in pieces:
                 out[d][:, p.target] = p.values[rows][:, p.source]

@@ -14,6 +14,7 @@ ENOUGH_EARLY = 0.5
 ENOUGH = 0.6  # share of a day's steps below which a full day is not judged
 COMPLETE = 0.95  # share of the steps that "all day" needs
 LEAST_STEPS = 5
+GROSS_CONSTANT = 0.5  # an early look minds a constant that changed by this share: a slow gauge ticks, a crash halves
 _DAY_S = 86400.0
 
 
@@ -83,7 +84,7 @@ def first_look(
             )
             out.append(Comparison(r.sli, "inconclusive", text, r.decides, numbers=numbers))
         else:
-            out.append(_constants(r, float(got.lowest[0, i]), float(got.lowest[1, i]), min(a, b), numbers))
+            out.append(_constants(r, float(got.lowest[0, i]), float(got.lowest[1, i]), min(a, b), is_early, numbers))
     return out
 
 
@@ -101,7 +102,7 @@ def _absent(
     return Comparison(r.sli, "no_data", text, r.decides, numbers=numbers)
 
 
-def _constants(r: Rule, was: float, now: float, read: float, numbers: dict[str, float]) -> Comparison:
+def _constants(r: Rule, was: float, now: float, read: float, is_early: bool, numbers: dict[str, float]) -> Comparison:
     change = now - was
     share = change / abs(was) if was else None
     if change == 0:
@@ -111,13 +112,22 @@ def _constants(r: Rule, was: float, now: float, read: float, numbers: dict[str, 
         text = f"{r.title} was {was:.6g} {r.unit} whenever it was read, but only {read:.0%} of the steps were"
         return Comparison(r.sli, "inconclusive", text, r.decides, None, was, now, 0.0, 0.0, numbers=numbers)
     worse = {"higher_is_worse": change > 0, "lower_is_worse": change < 0, "both": True}[r.direction]
+    gross = not is_early or abs(change) >= GROSS_CONSTANT * max(abs(was), abs(now))
     matters = worse and abs(change) >= r.min_absolute and abs(change) >= r.min_relative * abs(was)
     verb = "rose" if change > 0 else "fell"
     text = f"{r.title} was constant at {was:.6g} {r.unit} in the benchmark and {verb} to constant {now:.6g} {r.unit}"
-    if matters:
+    if matters and gross:
         return Comparison(r.sli, "moved", text, r.decides, "constant", was, now, share, change, numbers=numbers)
+    if matters:
+        text = f"{text}; a few hours of a slow gauge may look so, the whole day will tell"
+        return Comparison(r.sli, "steady", text, r.decides, None, was, now, share, change, numbers=numbers)
     why = "the policy does not mind" if worse else "that is the better direction"
     return Comparison(r.sli, "steady", f"{text}; {why}", r.decides, None, was, now, share, change, numbers=numbers)
+
+
+def changed_before(c: Comparison) -> Comparison:
+    """A constant that had its new value on the day before the deploy already: it left the benchmark, but not now."""
+    return replace(c, outcome="inconclusive", view=None, sentence=f"{c.sentence}; it was so before the deploy already")
 
 
 def kinds_of_day_match(before: Window, after: Window, history: Sequence[Window]) -> bool:

@@ -12,17 +12,13 @@ from services.snapshotter.judge.early import Early
 from services.snapshotter.judge.measures import Days
 from services.snapshotter.judge.order import median
 from services.snapshotter.judge.values import Comparison, Floats, Ints, Outcome, Rule
-from services.snapshotter.judge.views import NAMES, VIEW_OF
+from services.snapshotter.judge.views import NAMES, view_of
 from services.snapshotter.judge.views.level import late_start, quarters
 from services.snapshotter.judge.views.scale import scale_of
 
-CREEP_LIMIT = 3.0  # usual day-to-day movements away from the anchor, in the weakest quarter of the day
-
-# Under which view people read a question that more than one view asks.
-_READ_AS = {"border": "level", "earlier hours": "level", "border of earlier days": "level"}
-_BEYOND = {"q95": "upper tail", "q100": "bursts", "r97": "upper tail", "r995": "bursts", "r100": "bursts",
-           "sp": "spread", "no": "spread", "nz": "rare events", "sm": "level"}  # fmt: skip
-_NAMED = {"q95_A": "upper tail", "q100_A": "bursts"}
+# How far from the anchor, in the weakest quarter of the day. With three earlier days or more: in the largest movement
+# between two of them, or usual movements where those are more; with fewer there is only the latter to go by.
+CREEP_LIMIT, CREEP_BLIND, CREEP_DAYS = 3.0, 10.0, 3
 
 
 @dataclass(frozen=True)
@@ -34,6 +30,7 @@ class Facts:
     was: Floats
     now: Floats
     typical: Floats  # what the level of earlier days differed by
+    largest: Floats  # the most it differed by from one earlier day to the next
     lowest: Floats
     highest: Floats
     read: Floats  # (2, N) share of the steps read in the benchmark and after
@@ -46,15 +43,17 @@ def facts(x: Days, y: Days, benchmark: int, up: Ints) -> Facts:
     day = x.q[3]
     with np.errstate(all="ignore"):
         usual = scale_of(x, benchmark, y).usual
-        typical = median(np.abs(np.diff(day, axis=0)).T) if len(day) > 1 else np.full(len(up), np.nan)
+        hops = np.abs(np.diff(day, axis=0)) if len(day) > 1 else np.full((1, len(up)), np.nan)
+        typical, largest = median(hops.T), np.fmax.reduce(hops)
     was, now = median(np.where(both, np.nan, b)), median(np.where(both, np.nan, a))
     was, now = np.where(np.isnan(was), x.q[3, benchmark], was), np.where(np.isnan(now), y.q[3, 0], now)
     return Facts(
         usual=np.ldexp(usual, up),
-        shifts=np.ldexp(np.stack(quarters(a - b)), up),
+        shifts=np.ldexp(quarters(a - b), up),
         was=np.ldexp(was, up),
         now=np.ldexp(now, up),
         typical=np.ldexp(typical, up),
+        largest=np.ldexp(largest, up),
         lowest=np.ldexp(np.fmin.reduce(day), up),
         highest=np.ldexp(np.fmax.reduce(day), up),
         read=np.stack([x.read[benchmark], y.read[0]]),
@@ -86,13 +85,7 @@ class Seen:
         return self.x.hour_mid[self.benchmark, self.j], self.y.hour_mid[0, self.j]
 
 
-def _view_of(name: str) -> str:
-    if VIEW_OF[name] == "earlier days":
-        return _BEYOND.get(name[2:], "level")
-    return _NAMED.get(name) or _READ_AS.get(VIEW_OF[name], VIEW_OF[name])
-
-
-_VIEWS = np.array([_view_of(n) for n in NAMES])
+_VIEWS = np.array([view_of(n) for n in NAMES])
 
 
 def _ranked(credit: Floats) -> list[tuple[str, float]]:
@@ -101,14 +94,16 @@ def _ranked(credit: Floats) -> list[tuple[str, float]]:
     return sorted(total.items(), key=lambda item: (-item[1], item[0]))
 
 
-def moved(seen: Seen, credit: Floats) -> Comparison:
-    """The tables say that it moved: which view says so most, and does the policy mind?"""
+def moved(seen: Seen, credit: Floats, by: str | None = None) -> Comparison:
+    """It moved: which view says so most (`by`: the plain rule's), and does the policy mind?"""
     ranked = _ranked(credit)
     rule, f, j = seen.rule, seen.facts, seen.j
     weak = float(np.min(f.shifts[:, j] * seen.sign))
     views = [v for v, points in ranked if points > 0.2 * max(ranked[0][1], 0.0)] or [ranked[0][0]]
     if weak > f.usual[j] > 0:  # a whole day beyond its usual movement is read as a level, whatever else it did
         views = ["level", *(v for v in views if v != "level")]
+    if by is not None and (by == "frozen or dead" or seen.score <= seen.limit):
+        views = [by, *(v for v in views if v != by)]
     level = abs(seen.unit(float(seen.x.q[3, seen.benchmark, j])))
     told = [(v, *_told(seen, v)) for v in views]
     minded = [t for t in told if abs(t[2] - t[1]) >= max(rule.min_absolute, rule.min_relative * level)]
@@ -149,11 +144,13 @@ def steady(seen: Seen) -> Comparison:
 def _numbers(seen: Seen) -> dict[str, float]:
     f, j = seen.facts, seen.j
     q1, q2, q3, q4 = f.shifts[:, j].tolist()
+    largest = float(f.largest[j])
     return {
         "score": seen.score,
         "gross": seen.gross,
         "earlier_days": float(len(seen.x.read)),
         "usual_movement": float(f.usual[j]),
+        **({} if np.isnan(largest) else {"largest_movement": largest}),
         "read_before": float(f.read[0, j]),
         "read_after": float(f.read[1, j]),
         "shift quarter 1": q1,
@@ -299,15 +296,17 @@ def creep(c: Comparison, rule: Rule, x: Days, y: Days, j: int, exponent: int) ->
     up = median(d[None])[0] >= 0
     if rule.direction == ("lower_is_worse" if up else "higher_is_worse"):
         return c
-    weak = min(float(v[0]) * (1 if up else -1) for v in quarters(d[None]))
+    weak = np.ldexp(min(float(v[0]) * (1 if up else -1) for v in quarters(d[None])), exponent)
     was = float(np.ldexp(_mid(x.hour_mid[0, j]), exponent))
     now = float(np.ldexp(_mid(y.hour_mid[0, j]), exponent))
-    size = weak / float(s.usual[0]) if s.usual[0] > 0 else 0.0
-    if not size > CREEP_LIMIT or abs(now - was) < max(rule.min_absolute, rule.min_relative * abs(was)):
+    knows = c.numbers.get("earlier_days", 1.0) >= CREEP_DAYS
+    yardstick = max(float(np.ldexp(s.usual[0], exponent)), c.numbers.get("largest_movement", 0.0) if knows else 0.0)
+    size, limit = float(weak) / yardstick if yardstick > 0 else 0.0, CREEP_LIMIT if knows else CREEP_BLIND
+    if not size > limit or abs(now - was) < max(rule.min_absolute, rule.min_relative * abs(was)):
         return c
     text = f"{rule.title} crept away from the anchor: {_change(rule, was, now)}, though not at this deploy alone"
     share = (now - was) / abs(was) if was else None
     return replace(
         c, outcome="moved", sentence=text, view="creep", before=was, after=now, effect_relative=share,
-        effect_absolute=now - was, limit=CREEP_LIMIT, numbers={**c.numbers, "creep": size},
+        effect_absolute=now - was, limit=limit, numbers={**c.numbers, "creep": size},
     )  # fmt: skip

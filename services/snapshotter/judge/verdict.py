@@ -7,20 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.snapshotter.judge import guards, reasons
+from services.snapshotter.judge import guards, plain, reasons
 from services.snapshotter.judge.align import DAY_S, HOURS, Clock
 from services.snapshotter.judge.early import early
-from services.snapshotter.judge.measures import Days, join, measure
+from services.snapshotter.judge.measures import Days, join, measure, room_for
 from services.snapshotter.judge.tables import Fitted
 from services.snapshotter.judge.tables.shipped import SHIPPED
-from services.snapshotter.judge.values import Comparison, Floats, Ints, Rule, Window
-from services.snapshotter.judge.views import NAMES, look
-from services.snapshotter.judge.views.scale import mirror
+from services.snapshotter.judge.values import Comparison, Ints, Rule, Window
+from services.snapshotter.judge.views import look
 
-GROSS, GROSS_BLIND = 3.5, 2.2
-RARE_ZEROS, RARE_TIMES, RARE_SIGMAS = 0.95, 10.0, 6.0
 GROUP = 256  # SLIs judged at a time: bounds the memory
-CACHED = 128  # days of SLIs measured at a time: their samples stay in the cache
+CACHED = 40  # days of SLIs measured at a time: their samples stay in the cache
 EARLY_S = 0.75 * DAY_S  # an after window that ends before this is an early look
 
 
@@ -107,15 +104,16 @@ class _Case:
         )
 
 
-def _measured(clock: Clock, rows: slice) -> tuple[Days, Days, guards.Read, Ints]:
+def measured(clock: Clock, rows: slice) -> tuple[Days, Days, guards.Read, Ints]:
     """Measures of the earlier days and of the after day, a few SLIs at a time so that they stay in the cache."""
     xs, ys, counts, exponents = [], [], [], []
-    few = max(4, CACHED // (clock.days + 1))
+    few = min(rows.stop - rows.start, max(2, CACHED // (clock.days + 1)))
+    samples, room = np.empty((clock.days + 1, few, clock.width)), room_for(clock.days, few, clock.width)
     for lo in range(rows.start, rows.stop, few):
-        s = clock.take(slice(lo, min(lo + few, rows.stop)))
+        s = clock.take(slice(lo, min(lo + few, rows.stop)), samples)
         with np.errstate(all="ignore"):
-            xs.append(measure(s.days, HOURS, keep_residual=False))
-            ys.append(measure(s.after[None], HOURS))
+            xs.append(measure(s.days, HOURS, keep_residual=False, room=room))
+            ys.append(measure(s.after[None], HOURS, room=room))
         if s.is_full:
             low, high = (np.stack([xs[-1].q[k, clock.benchmark], ys[-1].q[k, 0]]) for k in (0, -1))
             counts.append(guards.all_read(low, high, s.exponent))
@@ -129,19 +127,19 @@ def _measured(clock: Clock, rows: slice) -> tuple[Days, Days, guards.Read, Ints]
 def _full(case: _Case) -> list[Comparison]:
     """A group of SLIs over a whole day."""
     clock, rules = case.clock, case.rules[case.rows]
-    x, y, got, exponent = _measured(clock, case.rows)
+    x, y, got, exponent = measured(clock, case.rows)
     known = case.known(got, False)
     limit, tables = case.fitted.limit(clock.days, len(case.rules)), case.fitted.tables(clock.days)
-    up = look(x, clock.benchmark, y, clock.at_border)
-    down = look(mirror(x), clock.benchmark, mirror(y), clock.at_border)
-    answers = np.concatenate([up, down])
-    score, gross = tables.score(answers), _gross(answers, clock.at_border)
+    answers = look(x, clock.benchmark, y, clock.at_border)
+    score = tables.score(answers)
+    gross, which = plain.rules(answers, case.fitted, clock.days, clock.at_border, len(case.rules))
     told = reasons.facts(x, y, clock.benchmark, exponent)
     out = []
     for j, rule in enumerate(rules):
         decided = known[j]
         if decided is not None:
-            out.append(decided)
+            was_so = x.q[0, -1, j] == x.q[-1, -1, j] == y.q[0, 0, j] and clock.at_border
+            out.append(guards.changed_before(decided) if decided.view == "constant" and was_so else decided)
             continue
         sides = [(j, 1), (j + len(rules), -1)]  # rows of the answers about "up" and about "down"
         if rule.direction != "both":
@@ -152,24 +150,9 @@ def _full(case: _Case) -> list[Comparison]:
             float(gross[k]), sign,
         )  # fmt: skip
         fires = score[k] > limit or gross[k] > 1
-        out.append(reasons.moved(seen, tables.credit(answers[k])) if fires else reasons.steady(seen))
+        by = plain.VIEWS[which[k]] if gross[k] > 1 else None
+        out.append(reasons.moved(seen, tables.credit(answers[k]), by) if fires else reasons.steady(seen))
     return out
-
-
-def _gross(answers: Floats, at_border: bool) -> Floats:
-    """Two plain rules beside the tables, for what no learned doubt may excuse; 1 at their limits.
-
-    A level far away: counted in usual day-to-day movements in the weakest quarter of the day, beyond every earlier
-    day. (Without a history that runs up to the deploy the tables are half blind, so it asks for less.)
-    Rare events on a baseline of almost nothing: many times as many as on any earlier day, and beyond Poisson's spread.
-    """
-    column = {name: answers[:, NAMES.index(name)] for name in ("ex_weak_A", "weak_A", "g_nz", "cnt_r", "cnt_z", "zb")}
-    beyond = column["ex_weak_A"]
-    weak = np.where(np.isnan(beyond), column["weak_A"], beyond)
-    far = np.nan_to_num(weak) / np.where(np.isnan(beyond) & (not at_border), GROSS_BLIND, GROSS)
-    times = np.where(np.isnan(column["g_nz"]), column["cnt_r"], column["g_nz"]) / np.log(RARE_TIMES)
-    rare = np.where(column["zb"] >= RARE_ZEROS, np.fmin(times, column["cnt_z"] / RARE_SIGMAS), 0.0)
-    return np.asarray(np.fmax(far, np.nan_to_num(rare)))
 
 
 def _early(case: _Case) -> list[Comparison]:
@@ -201,7 +184,7 @@ def _creep(
     out: list[Comparison] = []
     for lo in range(0, len(rules), GROUP):
         rows = slice(lo, min(lo + GROUP, len(rules)))
-        x, y, got, exponent = _measured(clock, rows)
+        x, y, got, exponent = measured(clock, rows)
         for j, c in enumerate(found[rows]):
             enough = c.outcome == "steady" and got.paired[j] >= guards.ENOUGH_PAIRED
             out.append(reasons.creep(c, rules[lo + j], x, y, j, int(exponent[j])) if enough else c)

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from services.snapshotter.judge.values import Floats, Ints
 from services.snapshotter.judge.views import NAMES
 
+TOGETHER = 16  # tables that are looked up at a time: what they need stays in the cache
+
 
 @dataclass(frozen=True)
 class Tables:
-    """R tables of K questions each. A row answers question k with yes when `x[feature[k]] > threshold[k]`."""
+    """R tables of K <= 8 questions each. A row answers question k with yes when `x[feature[k]] > threshold[k]`."""
 
     feature: Ints  # (R, K)
     threshold: Floats  # (R, K)
@@ -31,10 +33,14 @@ class Tables:
         out = np.full(len(x), self.start)
         if not len(x):
             return out
-        bits = 1 << np.arange(self.feature.shape[1])
         columns = np.ascontiguousarray(x.T)
-        for f, t, p in zip(self.feature, self.threshold, self.points, strict=True):
-            out += p[bits @ (columns[f] > t[:, None])]
+        for lo in range(0, len(self.feature), TOGETHER):
+            part = slice(lo, lo + TOGETHER)
+            feature, threshold = self.feature[part], self.threshold[part]
+            at = np.zeros((len(feature), len(x)), np.uint8)
+            for k in range(feature.shape[1]):
+                at |= (columns[feature[:, k]] > threshold[:, k, None]).view(np.uint8) << k
+            out += np.take_along_axis(self.points[part], at.astype(np.intp), 1).sum(axis=0)
         return out
 
     def credit(self, x: Floats) -> Floats:
@@ -54,6 +60,7 @@ class Fitted:
 
     one_day, several_days  tables for a benchmark alone, and for two earlier days or more
     limits                 number of earlier days -> limit at `series` SLIs; the largest key that is not above holds
+    extremes               number of a view -> what hardly any normal day exceeds, with one earlier day, two, or more
     slope                  the limit grows by `slope * ln(N / series)`: one false-alarm budget for all SLIs of a CR
     """
 
@@ -62,6 +69,7 @@ class Fitted:
     limits: Mapping[int, float]
     slope: float
     series: int
+    extremes: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
 
     def limit(self, days: int, n: int) -> float:
         """The score that one of `n` SLIs must pass, given `days` earlier days."""

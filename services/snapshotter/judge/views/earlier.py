@@ -34,7 +34,50 @@ def beyond(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Fl
         movement = median(np.abs(np.diff(was, axis=0)).T)
         out["h_" + name] = ratio(gap, movement + (0.1 * s.usual if name in pairs else 0.05))
         out["g_" + name] = ratio(gap, s.usual) if name in pairs else gap
+        if name in _TYPICAL:
+            middle = median(was.T)
+            around = 1.4826 * median(np.abs(was - middle).T)
+            out["z_" + name] = ratio(now - middle, around + movement + (0.1 * s.usual if name in pairs else 0.05))
+            whole = np.fmax.reduce(was, axis=0) - np.fmin.reduce(was, axis=0)
+            out["k_" + name] = ratio(gap, whole + (0.1 * s.usual if name in pairs else 0.05))
     return out
+
+
+_TYPICAL = frozenset("q50 mean q75 q95 r97 sp no".split())  # noqa: SIM905
+
+
+def pairs_beyond(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Floats]:
+    """What the after-day did to the benchmark, beyond what any earlier day did to the day before it, up or down."""
+    now = _moves(earlier.hour_mid[benchmark], after.hour_mid[0])
+    past = _moves(earlier.hour_mid[:-1], earlier.hour_mid[1:])
+    out = {}
+    for k, v in now.items():
+        ever = np.fmax.reduce(past[k], axis=0)
+        most = np.fmax(ever, np.roll(ever, len(ever) // 2))  # the mirror of a series says what it did the other way
+        out["p_" + k] = ratio(v - most, s.usual)
+        out["pr_" + k] = ratio(v, np.fmax(most, 0) + 0.1 * s.usual)
+    floor = s.floor[:, None]
+    for k, field in (("sp", "hour_spread"), ("sn", "hour_noise"), ("top", "hour_top")):
+        days, day = np.log(getattr(earlier, field) + floor), np.log(getattr(after, field)[0] + floor)
+        was = np.abs(median(np.diff(days, axis=0)))
+        above = day - np.fmax.reduce(days, axis=0)
+        out["p_" + k] = median(day - days[benchmark]) - np.fmax.reduce(was, axis=0)
+        out["x_" + k] = median(above)
+        out["xs_" + k] = (above > 0).mean(-1)
+    return out
+
+
+def _moves(b: Floats, y: Floats) -> dict[str, Floats]:
+    """(..., N, H) days -> how far the level, its weakest quarter, its end against its start and its end moved up."""
+    d = y - b
+    third = max(1, d.shape[-1] // 3)
+    last = median(d[..., -third:])
+    return {
+        "lvl": median(d),
+        "weak": np.fmin.reduce(quarters(d)),
+        "end": last - median(d[..., :third]),
+        "last": quantile_of(d[..., -third:], 0.25),
+    }
 
 
 def hours_beyond(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Floats]:

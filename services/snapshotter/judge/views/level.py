@@ -13,9 +13,9 @@ from services.snapshotter.judge.values import Floats
 from services.snapshotter.judge.views.scale import Scale, quantile_of, ratio
 
 
-def quarters(a: Floats) -> list[Floats]:
-    """The median of each quarter of the window."""
-    return [median(part) for part in np.array_split(a, 4, axis=-1)]
+def quarters(a: Floats) -> Floats:
+    """(..., 4k) -> (4, ...) the median of each quarter of the window."""
+    return np.moveaxis(median(a.reshape(*a.shape[:-1], 4, -1)), -1, 0)
 
 
 def level(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Floats]:
@@ -30,6 +30,7 @@ def level(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Flo
     out |= {"weak_" + k: ratio(weak, v) for k, v in _against(s).items()}
     out |= {"q10_A": ratio(low, s.usual), "q10_w": ratio(low, s.width)}
     out |= {"strong_A": ratio(np.fmax.reduce(parts), s.usual), "lvl_dev": ratio(shift, 1.48 * scatter + 0.05 * s.usual)}
+    out |= {"even": ratio(weak, np.fmax.reduce(parts) - weak + 0.1 * s.usual)}
     out |= {"mean_A": ratio(rise, s.usual), "mean_w": ratio(rise, s.width)}
     for i, q in enumerate(QUANTILES):
         if q != 0.5:
@@ -64,23 +65,48 @@ def border(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Fl
         "hold3_A": ratio(np.fmin(clear, weak), s.usual),
         "hold3_w": ratio(np.fmin(clear, weak), s.width),
         "Jfrac": np.clip(ratio(jump, np.abs(median(d))), -3, 3),
-    }
+    } | _alone(e=earlier.half_mid[-1], y=after.half_mid[0], weak=weak, s=s)
 
 
-def late_start(d: Floats) -> tuple[Floats, np.ndarray, Floats, Floats]:
+def _alone(e: Floats, y: Floats, weak: Floats, s: Scale) -> dict[str, Floats]:
+    """The jump at the deploy against every other jump of the two days around it, seen through half an hour to 2 h.
+
+    Needs no yardstick but the series' own restlessness: of 95 places it is seldom the border that jumps furthest.
+    """
+    z, at, out = np.concatenate([e, y], axis=-1), e.shape[-1], {}
+    for width in (1, 2, 4):
+        jumps = jumps_of(z, width)
+        here = jumps[:, at - width]
+        others = np.abs(np.delete(jumps, np.s_[at - 2 * width + 1 : at], axis=1))
+        most, much = np.fmax.reduce(others, axis=1), quantile_of(others, 0.9)
+        out[f"Ja{width}_A"] = ratio(here - most, s.usual)
+        out[f"Ja{width}_r"] = ratio(here, most + 0.02 * s.usual)
+        out[f"Ja{width}_q"] = ratio(here, much + 0.02 * s.usual)
+        out[f"Jah{width}"] = ratio(np.fmin(here, weak), most + 0.02 * s.usual)
+    return out
+
+
+def jumps_of(z: Floats, width: int) -> Floats:
+    """(N, B) -> (N, B - 2 * width + 1): the mean of `width` blocks minus that of the `width` before them."""
+    parts = [z[:, k : z.shape[1] - width + 1 + k] for k in range(width)]
+    means = np.add.reduce(parts) / width
+    return np.asarray(means[:, width:] - means[:, :-width])
+
+
+def late_start(d: Floats, least: int = 2) -> tuple[Floats, np.ndarray, Floats, Floats]:
     """The best single step in `d` (N, H): its height, the hour it starts, the mean before and the mean after.
 
-    Least squares over all hours that leave two on each side (the classic change-point statistic, Hinkley 1970).
+    Least squares over all hours that leave `least` on each side (the classic change-point statistic, Hinkley 1970).
     """
     hours = d.shape[-1]
     known = ~np.isnan(d)
     total, count = np.cumsum(nan_to(d), -1), np.cumsum(known, -1)
-    k = np.arange(2, hours - 1)
+    k = np.arange(least, hours - least + 1)
     n0, n = count[:, k - 1], count[:, -1:]
     n1 = n - n0
     m0 = total[:, k - 1] / np.maximum(n0, 1)
     m1 = (total[:, -1:] - total[:, k - 1]) / np.maximum(n1, 1)
-    step = np.where((n0 > 1) & (n1 > 1), m1 - m0, 0.0)
+    step = np.where((n0 >= least) & (n1 >= least), m1 - m0, 0.0)
     best = (step * np.sqrt(n0 * n1 / np.maximum(n, 1))).argmax(-1)
     row = np.arange(len(d))
     return step[row, best], k[best], m0[row, best], m1[row, best]
@@ -110,6 +136,36 @@ def late(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Floa
         "late_jump_A": ratio(jump - (b[row, at] - b[row, at - 1]), s.usual),
         "late_yjump_hop": ratio(jump, s.hop),
         "late_fit": ratio(step, np.sqrt(error / hours)),
+    } | _sharp(earlier.half_mid[benchmark], after.half_mid[0], s)
+
+
+def _sharp(b: Floats, y: Floats, s: Scale) -> dict[str, Floats]:
+    """Whether the best late step is a jump: against every other jump of both days, seen through 1 h on each side."""
+    d = y - b
+    _, at, mean0, mean1 = late_start(d, 4)
+    blocks = np.arange(d.shape[-1])
+    own, was, both = jumps_of(y, 2), jumps_of(b, 2), jumps_of(d, 2)
+    place = np.arange(own.shape[-1])
+    near = np.abs(place - (at - 2)[:, None])
+    here = np.fmax.reduce(np.where(near <= 1, own, np.nan), axis=1)
+    here_d = np.fmax.reduce(np.where(near <= 1, both, np.nan), axis=1)
+    most = np.fmax(np.fmax.reduce(np.where(near > 2, np.abs(own), np.nan), axis=1), np.fmax.reduce(np.abs(was), axis=1))
+    most_d = np.fmax.reduce(np.where(near > 2, np.abs(both), np.nan), axis=1)
+    is_late = blocks >= at[:, None]
+    then, first = np.where(is_late, d, np.nan), np.where(is_late, np.nan, d)
+    low, high = quantile_of(then, 0.1), quantile_of(first, 0.9)
+    hold = np.fmin(here, low - median(first))
+    scatter = median(np.abs(first - median(first)[:, None]))
+    return {
+        "ls_A": ratio(here - most, s.usual),
+        "ls_r": ratio(here, most + 0.02 * s.usual),
+        "lsd_A": ratio(here_d - most_d, s.usual),
+        "lsd_r": ratio(here_d, most_d + 0.02 * s.usual),
+        "ls_hold": ratio(hold, most + 0.02 * s.usual),
+        "ls_holdA": ratio(hold, s.usual),
+        "ls_gap": ratio(low - high, s.usual),
+        "ls_z": ratio(mean1 - mean0, 1.48 * scatter + 0.05 * s.usual),
+        "ls_share": at / blocks[-1],
     }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from services.snapshotter.judge.measures import Days
+from services.snapshotter.judge.measures import Days, join
 from services.snapshotter.judge.order import quantile, sorted_with_count
 from services.snapshotter.judge.values import Floats
 
@@ -43,7 +43,15 @@ def ratio(a: Floats, b: Floats) -> Floats:
 
 def mirror(d: Days) -> Days:
     """The same days upside down, so that each view needs to know one direction only."""
-    return replace(d, hour_mid=-d.hour_mid, residual=-d.residual[..., ::-1], q=-d.q[::-1], r=-d.r[::-1], mean=-d.mean)
+    return replace(
+        d, hour_mid=-d.hour_mid, half_mid=-d.half_mid, hour_up=d.hour_down, hour_down=d.hour_up, hour_top=d.hour_low,
+        hour_low=d.hour_top, residual=-d.residual[..., ::-1], q=-d.q[::-1], r=-d.r[::-1], mean=-d.mean,
+    )  # fmt: skip
+
+
+def both_ways(d: Days) -> Days:
+    """(D, N) days and, behind them, the same upside down: (D, 2N)."""
+    return join([d, mirror(d)])
 
 
 def scale_of(earlier: Days, benchmark: int, after: Days) -> Scale:

@@ -26,6 +26,18 @@ def spread(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Fl
         "spread_W": ratio(wider, s.width),
         "spread_A": ratio(wider, s.usual),
         "range_r": np.log((ry[3] - ry[2] + s.floor) / (rb[3] - rb[2] + s.floor)),
+        **_hourly("sn", earlier.hour_noise[benchmark], after.hour_noise[0], s),
+    }
+
+
+def _hourly(name: str, b: Floats, y: Floats, s: Scale) -> dict[str, Floats]:
+    """Logarithms of ratios hour by hour: the typical hour, the weakest quarter, the tenth that rose least."""
+    hours = np.log((y + s.floor[:, None]) / (b + s.floor[:, None]))
+    return {
+        name: median(hours),
+        name + "_weak": np.fmin.reduce(quarters(hours)),
+        name + "_q10": quantile_of(hours, 0.1),
+        name + "_share": (hours > 0).mean(-1),
     }
 
 
@@ -37,6 +49,13 @@ def tail(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Floa
         out["tail_r" + name] = np.log((np.maximum(ry[i], 0) + s.floor) / (np.maximum(rb[i], 0) + s.floor))
         out["tail_A" + name] = ratio(ry[i] - rb[i], s.usual)
         out["tail_w" + name] = ratio(ry[i] - rb[i], s.width)
+    tb, ty = earlier.hour_top[benchmark], after.hour_top[0]
+    out |= _hourly("top", tb, ty, s) | _hourly("up", earlier.hour_up[benchmark], after.hour_up[0], s)
+    out["top_A"] = ratio(median(ty - tb), s.usual)
+    out["top_w"] = ratio(median(ty - tb), s.width)
+    out["skew"] = np.log((median(ty) + s.floor) / (median(after.hour_low[0]) + s.floor)) - np.log(
+        (median(tb) + s.floor) / (median(earlier.hour_low[benchmark]) + s.floor)
+    )
     out["ltail_r97"] = np.log((np.maximum(-ry[2], 0) + s.floor) / (np.maximum(-rb[2], 0) + s.floor))
     return out
 
@@ -47,6 +66,7 @@ def bursts(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Fl
     top = np.fmax.reduce(earlier.r[5], axis=0)
     margin = 0.5 * s.width + 0.05 * s.level + 0.5 * s.tick
 
+    peaks, was = after.hour_top[0], earlier.hour_top[benchmark]
     unread = over(y, np.full(len(y), np.finfo(float).max))
 
     def share(limit: Floats) -> Floats:
@@ -58,6 +78,10 @@ def bursts(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Fl
         "over_lev": share(top + 0.1 * s.level + 0.5 * s.noise),
         "over995": share(rb[4] + margin),
         "over97": share(rb[3] + margin),
+        "overh": (peaks > top[:, None]).mean(-1),
+        "overh_w": (peaks > (top + 1.5 * s.width + s.tick)[:, None]).mean(-1),
+        "overh995": (peaks > (rb[4] + margin)[:, None]).mean(-1) - (was > (rb[4] + margin)[:, None]).mean(-1),
+        "overh97": (peaks > (rb[3] + margin)[:, None]).mean(-1) - (was > (rb[3] + margin)[:, None]).mean(-1),
     }
 
 
