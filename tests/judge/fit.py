@@ -30,7 +30,7 @@ QUIET = ("natural_lab", "null")  # label-verified normal days, of the benchmark 
 BUDGET = SHARES["final look"]
 # Of a thousand normal days so many may have a number beyond its extreme.
 PER_THOUSAND = {"mean_A": 1, "tail_r100": 1, "zeros_d": 1, "overh_w": 1, "g_q100": 2, "endh_A": 1, "ex_end": 1}
-MARGIN = {2: 0.6, 6: 0.1}  # added to the limit for so many earlier days: those learned from fewest days
+MARGIN = {2: 0.6}  # added to the limit for so many earlier days: two were learned from fewest normal days
 GROUPS = (range(1, 2), range(2, 3), range(3, 6), range(6, 9))  # numbers of earlier days that share a limit
 FAULT_WEIGHTS = (0.3, 0.18, 0.12)
 # How the limit grows with ln(N). Of normal days the highest score of N SLIs has an exponential tail (Balkema and de Haan

@@ -53,6 +53,19 @@ def over(s: Floats, limit: Floats) -> Ints:
     return np.asarray(width - hi)
 
 
+def under(s: Floats, limit: Floats) -> Ints:
+    """How many of each ascending row (NaN not allowed) are below its limit."""
+    rows, width = s.shape
+    flat, row = s.reshape(-1), np.arange(rows) * width
+    lo, hi = np.zeros(rows, np.intp), np.full(rows, width, np.intp)
+    for _ in range(int(width).bit_length()):
+        mid = np.minimum((lo + hi) // 2, width - 1)
+        below = flat[row + mid] < limit
+        lo = np.where(below & (lo < hi), mid + 1, lo)
+        hi = np.where(below, hi, mid)
+    return lo
+
+
 def median(a: Floats) -> Floats:
     """Median along the last axis, gaps left out; NaN for an empty row."""
     s, count = sorted_with_count(a)

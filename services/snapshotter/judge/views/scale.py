@@ -45,13 +45,14 @@ def mirror(d: Days) -> Days:
     """The same days upside down, so that each view needs to know one direction only."""
     return replace(
         d, hour_mid=-d.hour_mid, half_mid=-d.half_mid, hour_up=d.hour_down, hour_down=d.hour_up, hour_top=d.hour_low,
-        hour_low=d.hour_top, residual=-d.residual[..., ::-1], q=-d.q[::-1], r=-d.r[::-1], mean=-d.mean,
+        hour_low=d.hour_top, q=-d.q[::-1], r=-d.r[::-1], mean=-d.mean,
     )  # fmt: skip
 
 
 def both_ways(d: Days) -> Days:
-    """(D, N) days and, behind them, the same upside down: (D, 2N)."""
-    return join([d, mirror(d)])
+    """(D, N) days and, behind them, the same upside down: (D, 2N). The residuals stay as they are, (D, N, T)."""
+    bare = replace(d, residual=d.residual[..., :0])
+    return replace(join([bare, mirror(bare)]), residual=d.residual)
 
 
 def scale_of(earlier: Days, benchmark: int, after: Days) -> Scale:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from services.snapshotter.judge.measures import Days
-from services.snapshotter.judge.order import median, over
+from services.snapshotter.judge.order import median, over, under
 from services.snapshotter.judge.values import Floats
 from services.snapshotter.judge.views.level import quarters
 from services.snapshotter.judge.views.scale import Scale, quantile_of, ratio
@@ -67,10 +67,12 @@ def bursts(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Fl
     margin = 0.5 * s.width + 0.05 * s.level + 0.5 * s.tick
 
     peaks, was = after.hour_top[0], earlier.hour_top[benchmark]
-    unread = over(y, np.full(len(y), np.finfo(float).max))
+    n = len(y)
+    unread = over(y, np.full(n, np.finfo(float).max))
 
     def share(limit: Floats) -> Floats:
-        return np.asarray(np.log10((over(y, limit) - unread) / y.shape[-1] + 1e-4))
+        beyond = np.concatenate([over(y, limit[:n]) - unread, under(y, -limit[n:])])
+        return np.asarray(np.log10(beyond / y.shape[-1] + 1e-4))
 
     return {
         "over": share(top),
