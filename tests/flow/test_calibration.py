@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
@@ -10,12 +11,14 @@ import pytest
 
 from services.snapshotter import judge as judging
 from services.snapshotter.domain import DayPair
+from services.snapshotter.handlers.judging import ALPHA
 from services.snapshotter.store import save_pairs
 from shared.contracts import IncidentClosed, IncidentOpened
 from tests.observing import POLICY, House, snapshotter
 from tests.servers.postgres import Databases
 
 DAY = timedelta(hours=24)
+NEEDED = math.ceil(1 / ALPHA) - 1
 KEEPING = POLICY.model_copy(update={"observation": POLICY.observation.model_copy(update={"calibrate": True})})
 
 
@@ -58,10 +61,10 @@ async def test_each_whole_day_is_read_once_and_held_against_the_day_before(house
     await house.worker.drain()
     view = (await house.get("/products/epl/calibration", "ada")).json()
     assert view["days_kept"] == 4 and view["holds"] == "shipped" and view["limit"] == view["shipped_limit"]
-    assert (view["needed"], view["alpha"], view["judge_version"]) == (19, 0.05, judging.VERSION)
+    assert (view["needed"], view["alpha"], view["judge_version"]) == (NEEDED, ALPHA, judging.VERSION)
     assert view["false_alarms"] == {"pairs": 0, "alarms": 0, "rate": None, "low": None, "high": None}
     assert [one["left_out"] for one in view["day_pairs"]] == ["CR-1 was deployed", None, "INC-1 was open"]
-    assert view["pairs"] == 1 and "1 of the 19 quiet day pairs" in view["sentence"]
+    assert view["pairs"] == 1 and f"1 of the {NEEDED} quiet day pairs" in view["sentence"]
     assert (await house.get("/products/epl/calibration", "stranger")).status_code == 404
     assert (await house.get("/products/nope/calibration")).status_code == 404
     (due,) = await house.rows("SELECT job FROM agenda WHERE job = 'keep_day'")
@@ -77,18 +80,18 @@ async def test_a_verdict_uses_the_products_own_limits_once_there_are_enough_quie
     at = await house.deployed()
     newest = midnight(at) - DAY
     pairs = [
-        DayPair(newest - 2 * n * DAY, 50.0, False, 2, KEEPING.version(), judging.VERSION) for n in range(20)
+        DayPair(newest - 2 * n * DAY, 50.0, False, 2, KEEPING.version(), judging.VERSION) for n in range(NEEDED + 1)
     ]  # a product that is far from calm by itself
     async with house.db.house() as tx:
         await save_pairs(tx, "epl", pairs)
     view = (await house.get("/products/epl/calibration")).json()
-    assert (view["holds"], view["pairs"], view["limit"], view["earlier_days"]) == ("own", 20, 50.0, 2), view
+    assert (view["holds"], view["pairs"], view["limit"], view["earlier_days"]) == ("own", NEEDED + 1, 50.0, 2), view
     assert view["false_alarms"]["pairs"] == 1 and view["false_alarms"]["alarms"] == 0
     house.prometheus.level["latency"] = lambda t: np.where(t >= at.timestamp(), 1.15, 1.0)
     await house.go_to(at + DAY)
     await house.worker.drain()
     look = (await house.observation())["current"]
-    assert look["limits"].startswith("epl's own limits hold, from 20 quiet day pairs")
+    assert look["limits"].startswith(f"epl's own limits hold, from {NEEDED + 1} quiet day pairs")
     assert look["comparisons"][0]["limit"] > 45  # less what fewer SLIs take off
     again = (await house.get("/change-requests/CR-1/recomputation")).json()
     assert again["is_equal"], again

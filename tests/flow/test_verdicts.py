@@ -11,6 +11,7 @@ import httpx2
 import numpy as np
 import pytest
 
+from services.snapshotter.judge.alarms import SHARES
 from shared.contracts import AnchorChosen, ObservationClosed
 from tests.observing import POLICY, House, snapshotter
 from tests.servers.postgres import Databases
@@ -51,7 +52,9 @@ async def test_a_stored_verdict_is_what_the_stored_samples_say(house: House) -> 
     await house.begin()
     look = await looked_at(house, step=1.6)
     assert look["outcome"] == "moved" and look["history_days"] == 2
-    assert look["budget"]["all"] == 0.05 and look["budget"]["slis"] == 3 and look["budget"]["limit"] > 0
+    budget = look["budget"]
+    assert budget["alarms"] == 0.05 and budget["slis"] == 3 and budget["limit of the score"] > 0
+    assert budget["final look"] < budget["alarms"] and "references" not in budget  # the benchmark is the anchor itself
     house.prometheus.down = True  # from here on nothing but the database can answer
     answer = await house.get("/change-requests/CR-1/recomputation", "ada")
     assert answer.status_code == 200, answer.text
@@ -112,7 +115,7 @@ async def test_the_days_before_a_deploy_are_stored_once_for_all_verdicts_that_le
 
 
 async def test_ten_verified_steps_of_three_percent_raise_an_alarm_though_none_alone_does(house: House) -> None:
-    coarse = POLICY.observation.model_copy(update={"step_s": 900, "history_days": 4})
+    coarse = POLICY.observation.model_copy(update={"step_s": 900, "history_days": 0})
     await house.policy(POLICY.model_copy(update={"slis": POLICY.slis[:1], "observation": coarse}))
     house.prometheus.level["latency"] = lambda t: 1 / (1 + 0.2 * np.sin(2 * np.pi * t / 86400))  # the same at all hours
     found = []
@@ -123,15 +126,23 @@ async def test_ten_verified_steps_of_three_percent_raise_an_alarm_though_none_al
         if found[-1]["outcome"] == "moved":
             break
     *verified, last = found
-    assert len(verified) >= 2 and all(look["outcome"] == "steady" for look in verified)
-    assert (last["outcome"], last["comparisons"][0]["view"], last["anchor"]) == ("moved", "creep", "SNAP-1")
-    assert "1 SLI has crept away from the anchor" in last["creep"] and "Latency p95 +" in last["creep"]
+    assert len(verified) >= 5 and all(look["outcome"] == "steady" for look in verified)
+    assert (last["outcome"], last["comparisons"][0]["view"]) == ("moved", "creep over releases")
+    assert last["anchor"] == "SNAP-1" and "1 SLI has moved over the 6 releases since: Latency p95 rose" in last["creep"]
     assert verified[0]["anchor"] is None and "the benchmark is the anchor itself" in verified[0]["creep"]
-    assert "No SLI that is steady has crept away" in verified[1]["creep"]
+    assert (
+        "No SLI that is steady has crept away" in verified[1]["creep"] and "releases since" not in verified[1]["creep"]
+    )
     closed = (await house.said(ObservationClosed))[-1]
     assert closed.creep == last["creep"] and closed.anchor_id == "SNAP-1" and closed.limits
     again = (await house.get(f"/change-requests/{closed.cr_id}/recomputation")).json()
     assert again["is_equal"], again
+    budget = last["budget"]
+    assert (
+        budget["references"] > 0
+        and budget["releases"] > 0
+        and sum(share for part, share in budget.items() if part in SHARES) <= budget["alarms"]
+    )
 
     # operations accepts it, by an act on the record: the next deploy is held against the new anchor, the last stays
     despite = {"deviated": "operations accepts it"}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import numpy as np
-import pytest
 
 from services.snapshotter.domain import DAY, DayPair, Disturbance, Window, disturbs, keeps_days, next_day_due, weighed
 from services.snapshotter.handlers.calibrating import LEAST, calibrated, depth
 from services.snapshotter.handlers.days import score_of
-from services.snapshotter.handlers.judging import Taken
+from services.snapshotter.handlers.judging import ALPHA, Taken
 from services.snapshotter.judge.tables.shipped import SHIPPED
 from services.snapshotter.samples import pack
 from services.snapshotter.store import KeptSeries
@@ -19,6 +19,7 @@ from shared.contracts import SLI, IncidentOpened, Policy
 from shared.contracts.policy import ObservationRules
 
 MONDAY = datetime(2026, 9, 7, tzinfo=UTC)
+NEEDED = math.ceil(1 / ALPHA) - 1
 POLICY = Policy(
     id="epl",
     name="EPL",
@@ -77,20 +78,22 @@ def test_what_could_not_be_judged_or_had_too_little_to_learn_from_does_not_count
     ]
 
 
-def test_a_product_has_its_own_limits_from_the_nineteenth_pair_on_and_never_lower_than_even_odds() -> None:
+def test_a_product_has_its_own_limits_once_there_are_enough_pairs_and_never_lower_than_even_odds() -> None:
     rng = np.random.default_rng(1)
-    scores = (1.0 + rng.standard_normal(18)).tolist()
+    scores = (1.0 + rng.standard_normal(NEEDED - 1)).tolist()
     early = calibrated("epl", POLICY, weighed([pair(2 * n, s) for n, s in enumerate(scores)], [], DEPTH))
-    assert early.limits.own is None and early.limits.sentence.startswith("The shipped limits hold: 18 of the 19")
+    assert early.limits.own is None and early.limits.sentence.startswith(
+        f"The shipped limits hold: {NEEDED - 1} of the {NEEDED}"
+    )
     scores.append(9.25)
     whole = [pair(2 * n, s) for n, s in enumerate(scores)]
     enough = calibrated("epl", POLICY, weighed(whole, [], DEPTH))
-    assert enough.limits.own is not None and enough.limits.own[DEPTH] == 9.25  # the highest of nineteen
+    assert enough.limits.own is not None and enough.limits.own[DEPTH] == 9.25  # the highest of them all
     assert {d: v for d, v in enough.limits.own.items() if d < DEPTH} == {
         d: v for d, v in SHIPPED.limits.items() if d < DEPTH
     }
-    assert "from 19 quiet day pairs; none came later" in enough.limits.sentence
-    quiet = calibrated("epl", POLICY, weighed([pair(2 * n, float("-inf")) for n in range(19)], [], DEPTH))
+    assert f"from {NEEDED} quiet day pairs; none came later" in enough.limits.sentence
+    quiet = calibrated("epl", POLICY, weighed([pair(2 * n, float("-inf")) for n in range(NEEDED)], [], DEPTH))
     assert quiet.limits.own is not None and quiet.limits.own[DEPTH] == LEAST
     off = POLICY.model_copy(update={"observation": POLICY.observation.model_copy(update={"calibrate": False})})
     held = calibrated("epl", off, weighed(whole, [], DEPTH))
@@ -98,21 +101,23 @@ def test_a_product_has_its_own_limits_from_the_nineteenth_pair_on_and_never_lowe
 
 
 def test_false_alarms_are_counted_on_later_pairs_alone_each_under_the_limit_of_those_before() -> None:
-    scores = [1.0] * 19 + [0.5, 2.0, 1.5, 0.5]  # 2.0 alarms; then it is the highest of 21, and 1.5 does not
-    pairs = [pair(2 * n, s, anyway=n == 22) for n, s in enumerate(scores)]  # and the last alarms whatever the limit
+    scores = [1.0] * NEEDED + [0.5, 2.0, 1.5, 0.5]  # 2.0 alarms; then it is the highest so far, and 1.5 does not
+    pairs = [
+        pair(2 * n, s, anyway=n == NEEDED + 3) for n, s in enumerate(scores)
+    ]  # and the last alarms whatever the limit
     found = calibrated("epl", POLICY, weighed(pairs, [], DEPTH))
     assert (found.later, found.alarms) == (4, 2)
     assert "of 4 later ones 2 alarmed (50%; 90 % interval" in found.limits.sentence
 
 
-def test_with_own_limits_one_quiet_day_in_twenty_alarms_whatever_the_scores_are() -> None:
+def test_with_own_limits_no_more_quiet_days_alarm_than_they_promise_whatever_the_scores_are() -> None:
     rng = np.random.default_rng(7)
     alarms = later = 0
     for _ in range(15):
-        scores = rng.gumbel(3.0, 2.0, 60).tolist()  # nothing like what the shipped limits were fitted on
+        scores = rng.gumbel(3.0, 2.0, NEEDED + 40).tolist()  # nothing like what the shipped limits were fitted on
         found = calibrated("epl", POLICY, weighed([pair(2 * n, s) for n, s in enumerate(scores)], [], DEPTH))
         alarms, later = alarms + found.alarms, later + found.later
-    assert later == 15 * 41 and alarms / later == pytest.approx(0.04, abs=0.02)
+    assert later == 15 * 40 and 0.2 * ALPHA < alarms / later < 1.6 * ALPHA
 
 
 def test_a_day_is_read_once_after_midnight_and_products_do_not_all_ask_at_once() -> None:

@@ -73,9 +73,9 @@ async def read_anchor(call: Caller, deps: Deps, id: _Id) -> Response:
     responses=_OR_NONE,
     summary="Which limits hold for a product",
     description=(
-        "A product calibrates itself: each day is kept and held against the day before. Once 19 non-overlapping pairs without"
+        "A product calibrates itself: each day is kept and held against the day before. Once `needed` non-overlapping pairs without"
         " a deploy or an incident are there (by those facts, never by the judge's verdict), its own limit holds, split"
-        " conformal at 5 %; until then the shipped one. Shows n, the false-alarm rate on later pairs with its interval,"
+        " conformal at `alpha`; until then the shipped one. Shows n, the false-alarm rate on later pairs with its interval,"
         " and each pair with why it is left out."
     ),
 )

@@ -154,7 +154,8 @@ class LookView(_View):
     creep: str | None = Field(description="What was seen against the anchor, in one sentence.")
     limits: str | None = Field(description="Whose limits the judge used: the product's own, or the shipped ones.")
     budget: dict[str, float] | None = Field(
-        description="How the one budget of false alarms was split: `all` for the verdict, `limit` for each of `slis`."
+        description="How the one budget of false alarms was split: `alarms` is the whole, each part has its share; and"
+        " `limit of the score`, which each of `slis` had to pass."
     )
     snapshot: str | None
     benchmark: str | None

@@ -14,8 +14,11 @@ from services.snapshotter.domain.values import Snapshot
 from shared.contracts import AnchorChosen, ComparedSLI
 from shared.errors import Conflict
 
-#: The view under which the judge answers for what crept away.
+#: The views under which the judge answers for what crept away from the anchor, and for what moved over the releases since.
 CREEP = "creep"
+OVER_RELEASES = ("creep over releases", "jump at a release")
+#: With fewer releases nothing can be said of them.
+LEAST_RELEASES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +85,20 @@ def choose(
     return choice, fact
 
 
-def creep_sentence(anchor: Anchor | None, why_not: Sequence[str | None] | None, compared: Sequence[ComparedSLI]) -> str:
-    """What a verdict says of creep.
+def creep_sentence(
+    anchor: Anchor | None, why_not: Sequence[str | None] | None, compared: Sequence[ComparedSLI], releases: int = 1
+) -> str:
+    """What a verdict says of creep: away from the anchor, and over the releases since.
 
-    why_not  for each of `compared` None, or why the anchor has nothing of it; None when there was no second reference
+    why_not   for each of `compared` None, or why the anchor has nothing of it; None when there was no second reference
+    releases  how many levels each SLI has since the anchor, this one the last
     """
     if anchor is None:
         return ""  # a recovery is held against what was before the deploy, and against nothing else
+    return _away(anchor, why_not, compared) + _over(compared, releases)
+
+
+def _away(anchor: Anchor, why_not: Sequence[str | None] | None, compared: Sequence[ComparedSLI]) -> str:
     if anchor.snapshot is None and why_not is None:
         return f"Creep was not looked at: {anchor.sentence}."
     if why_not is None:
@@ -100,9 +110,25 @@ def creep_sentence(anchor: Anchor | None, why_not: Sequence[str | None] | None, 
     crept = [one for one in compared if one.view == CREEP and one.outcome == "moved"]
     if not crept:
         return f"No SLI that is steady has crept away from the anchor ({anchor.sentence}).{rest}"
-    named = ", ".join(_how_far(one) for one in crept[:3]) + (f" and {len(crept) - 3} more" if len(crept) > 3 else "")
-    count = "1 SLI has" if len(crept) == 1 else f"{len(crept)} SLIs have"
-    return f"{count} crept away from the anchor ({anchor.sentence}), though not at this deploy alone: {named}.{rest}"
+    named = f"{_have(crept)} crept away from the anchor ({anchor.sentence}), though not at this deploy alone"
+    return f"{named}: {_named(crept)}.{rest}"
+
+
+def _over(compared: Sequence[ComparedSLI], releases: int) -> str:
+    if releases < LEAST_RELEASES:
+        return ""
+    found = [one for one in compared if one.view in OVER_RELEASES and one.outcome == "moved"]
+    if not found:
+        return f" Over the {releases} releases since, none has moved little by little or at one of them."
+    return f" {_have(found)} moved over the {releases} releases since: {found[0].sentence}."
+
+
+def _have(found: Sequence[ComparedSLI]) -> str:
+    return "1 SLI has" if len(found) == 1 else f"{len(found)} SLIs have"
+
+
+def _named(crept: Sequence[ComparedSLI]) -> str:
+    return ", ".join(_how_far(one) for one in crept[:3]) + (f" and {len(crept) - 3} more" if len(crept) > 3 else "")
 
 
 def _how_far(one: ComparedSLI) -> str:

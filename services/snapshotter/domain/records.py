@@ -35,6 +35,7 @@ class Record:
     anchor_id: str | None
     anchor_sentence: str | None
     history_id: str | None
+    releases: tuple[str, ...]  #: after snapshots of the releases since the anchor, oldest first
     limits: Limits
     budget: Mapping[str, float]  #: how the one budget of false alarms was split
     numbers: Mapping[str, Mapping[str, float]]  #: SLI -> name -> number
@@ -48,6 +49,7 @@ class Record:
             "anchor_id": self.anchor_id,
             "anchor": self.anchor_sentence,
             "history_id": self.history_id,
+            "releases": list(self.releases),
             "limits": {"own": own, "sentence": self.limits.sentence},
             "budget": dict(self.budget),
             "numbers": self.numbers,
@@ -66,6 +68,7 @@ def record(document: Mapping[str, Any]) -> Record | None:
         anchor_id=document["anchor_id"],
         anchor_sentence=document["anchor"],
         history_id=document["history_id"],
+        releases=tuple(document["releases"]),
         limits=Limits(
             {int(days): limit for days, limit in own.items()} if own else None, document["limits"]["sentence"]
         ),

@@ -10,7 +10,7 @@ from services.snapshotter import judge as judging
 from services.snapshotter.commands import DifferenceView, RecomputationView, RecomputedView
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.judging import Grounds, Judged, judged
-from services.snapshotter.handlers.kept import expired, filled, taken, taken_by_id
+from services.snapshotter.handlers.kept import expired, filled, releases_of, taken, taken_by_id
 from shared import policies
 from shared.access import Call
 from shared.answers import Answer
@@ -71,6 +71,7 @@ async def grounds_of(tx: Tx, look: domain.Observation, kept: domain.Record) -> G
         await taken_by_id(tx, kept.anchor_id),
         await taken_by_id(tx, kept.history_id),
         kept.limits,
+        await releases_of(tx, kept.releases),
     )
 
 

@@ -27,6 +27,7 @@ from services.snapshotter.domain import (
     settle_s,
     verdict,
 )
+from services.snapshotter.judge.alarms import SHARES
 from services.snapshotter.judge.tables import Fitted
 from services.snapshotter.judge.tables.shipped import SHIPPED
 from services.snapshotter.samples import unpack
@@ -38,8 +39,8 @@ from shared.contracts import SLI, ComparedSLI, Policy
 #: Stored numbers have so many digits: two machines that differ in the last bits of a float store the same.
 DIGITS = 9
 
-#: Of days on which nothing happened, the share that may alarm: the shipped limits are fitted to it, own ones computed.
-ALPHA = 0.05
+#: The share of days without a change on which the look after 24 hours may alarm: limits of a product's own are computed for it.
+ALPHA = SHARES["final look"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,15 @@ class Taken:
 
 
 @dataclass(frozen=True, eq=False)
+class Release:
+    """An earlier deployment that stayed, and the level of each SLI a day later: (what was asked, source, median)."""
+
+    cr_id: str
+    snapshot_id: str
+    levels: Mapping[str, tuple[str, str, float | None]]
+
+
+@dataclass(frozen=True, eq=False)
 class Grounds:
     """All that a verdict rests on.
 
@@ -60,6 +70,7 @@ class Grounds:
     anchor   its samples, None where it is the benchmark itself or there is none
     history  the whole days up to the deploy in one window
     limits   whose limits hold, and since when
+    releases earlier ones since the anchor, oldest first: did a level move over them?
     """
 
     look: Observation
@@ -71,6 +82,7 @@ class Grounds:
     anchor: Taken | None = None
     history: Taken | None = None
     limits: Limits = SHIPPED_LIMITS
+    releases: tuple[Release, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,30 +106,34 @@ def judged(grounds: Grounds) -> Judged:
     settled_s = settle_s(look, policy)
     fitted = fitted_with(grounds.limits.own)
     references = [_window(policy, grounds.anchor, window.step_s)] if grounds.anchor else []
+    rules = [_rule(sli) for sli in policy.slis]
     answers = judging.judge(
         _benchmark(grounds),
         after,
-        [_rule(sli) for sli in policy.slis],
+        rules,
         deployed_at_s=look.starts_at.timestamp(),
         settle_s=settled_s,
         references=references,
         history=days,
         fitted=fitted,
     )
+    answers = _over_releases(grounds, rules, answers)
     compared = tuple(_compared(sli, answer) for sli, answer in zip(policy.slis, answers, strict=True))
     found = verdict(look.kind, judging.overall(answers), compared, grounds.against)
     return Judged(
         replace(
             found,
             anchor_id=grounds.anchor.id if grounds.anchor else None,
-            creep=creep_sentence(grounds.anchored, references[0].missing if references else None, compared),
+            creep=creep_sentence(
+                grounds.anchored, references[0].missing if references else None, compared, len(grounds.releases) + 1
+            ),
             limits=grounds.limits.sentence,
         ),
         judging.VERSION,
         len(days),
         settled_s,
         {answer.sli: _numbers(answer, look.starts_at.timestamp()) for answer in answers},
-        _budget(fitted, answers, references=grounds.anchor is not None),
+        _budget(fitted, grounds, answers),
     )
 
 
@@ -157,6 +173,33 @@ def unjudged(look: Observation, policy: Policy, against: Standing, reason: str) 
         for sli in policy.slis
     )
     return Judged(verdict(look.kind, "no_data", compared, against), judging.VERSION, 0, 0.0, {}, {})
+
+
+def _over_releases(
+    grounds: Grounds, rules: Sequence[judging.Rule], answers: Sequence[judging.Comparison]
+) -> tuple[judging.Comparison, ...]:
+    """Did a level move over the releases since the anchor, this one the last? Asked of what is steady otherwise."""
+    if not grounds.releases:
+        return tuple(answers)
+    here = {one.sli: (one.query, one.source, one.median) for one in grounds.after.series}
+    days = [*(release.levels for release in grounds.releases), here]
+    levels = np.array([[_level(day.get(sli.id), sli) for sli in grounds.policy.slis] for day in days], np.float64)
+    names = [*(release.cr_id for release in grounds.releases), grounds.look.cr_id]
+    told = judging.across_releases(levels, rules, names)
+    return tuple(
+        replace(
+            over if one.outcome == "steady" and over.outcome == "moved" else one,
+            numbers={**one.numbers, **over.numbers},
+        )
+        for one, over in zip(answers, told, strict=True)
+    )
+
+
+def _level(kept: tuple[str, str, float | None] | None, sli: SLI) -> float:
+    """The median of a release's day, NaN where it was not measured, or by another query."""
+    if kept is None or kept[0] != sli.asked or kept[1] != sli.source or kept[2] is None:
+        return math.nan
+    return kept[2]
 
 
 def _benchmark(grounds: Grounds) -> judging.Window:
@@ -256,15 +299,17 @@ def _numbers(answer: judging.Comparison, began_s: float) -> dict[str, float]:
     return {name: number for name, value in named.items() if (number := _number(value)) is not None}
 
 
-def _budget(fitted: Fitted, answers: Sequence[judging.Comparison], *, references: bool) -> dict[str, float]:
-    """One budget of false alarms for all that is looked at in one verdict, and the score that each SLI must pass for it.
-
-    `all`: the share of days without a change on which any SLI of the CR may alarm. Views share it inside the score, which
-    is fitted over all of them at once; SLIs by the limit, which grows with their number.
-    """
+def _budget(fitted: Fitted, grounds: Grounds, answers: Sequence[judging.Comparison]) -> dict[str, float]:
+    """How the one budget of false alarms was split over all that was looked at, and the score that each SLI had to pass."""
+    split = judging.budget(
+        len(answers),
+        references=1 if grounds.anchor else 0,
+        releases=bool(grounds.releases),
+        early_looks=len(grounds.policy.observation.early_looks_min) if grounds.look.kind == "after" else 0,
+    )
     days = max((answer.numbers.get("earlier_days", 1.0) for answer in answers), default=1.0)
     limit = fitted.limit(round(days), len(answers))
-    split = {"all": ALPHA, "slis": len(answers), "earlier_days": days, "limit": limit, "references": references}
+    split |= {"slis": len(answers), "earlier days": days, "limit of the score": limit}
     return {name: number for name, value in split.items() if (number := _number(float(value))) is not None}
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from services.snapshotter import domain, store
 from services.snapshotter.handlers import keeping
 from services.snapshotter.handlers.deps import Deps
-from services.snapshotter.handlers.judging import Grounds, Taken
+from services.snapshotter.handlers.judging import Grounds, Release, Taken
 from shared.db import Tx
 
 
@@ -21,6 +22,13 @@ async def taken(tx: Tx, snapshot: domain.Snapshot | None) -> Taken | None:
 async def taken_by_id(tx: Tx, snapshot_id: str | None) -> Taken | None:
     """The same by id; None also for one that is not there any more."""
     return await taken(tx, await store.snapshot(tx, snapshot_id)) if snapshot_id else None
+
+
+async def releases_of(tx: Tx, snapshot_ids: Sequence[str]) -> tuple[Release, ...]:
+    """Earlier releases by their after snapshots, with the level of each SLI; raw samples are not needed for that."""
+    levels = await store.levels_of(tx, snapshot_ids)
+    names = await store.change_requests_of(tx, snapshot_ids)
+    return tuple(Release(names[one], one, levels.get(one, {})) for one in snapshot_ids if one in names)
 
 
 async def with_samples(deps: Deps, found: Taken) -> Taken:

@@ -14,8 +14,8 @@ from services.snapshotter.handlers.anchors import anchor_at
 from services.snapshotter.handlers.calibrating import calibrated, pairs_at
 from services.snapshotter.handlers.capture import Captured, capture, prepared
 from services.snapshotter.handlers.deps import Deps
-from services.snapshotter.handlers.judging import Grounds, Judged, Taken, judged, unjudged
-from services.snapshotter.handlers.kept import filled, taken
+from services.snapshotter.handlers.judging import Grounds, Judged, Release, Taken, judged, unjudged
+from services.snapshotter.handlers.kept import filled, releases_of, taken
 from services.snapshotter.handlers.standings import also_deployed, standing_of
 from services.snapshotter.sources import Missing, Series, steps
 from shared import policies
@@ -27,6 +27,7 @@ _log = structlog.get_logger(__name__)
 
 DEADLINE_S = 180.0  #: for all SLIs of one look; what is not there then is tried again by the agenda
 HISTORY_DEADLINE_S = 120.0
+MOST_RELEASES = 60  #: since the anchor, that a level is followed over
 _TRIES = 2  #: at least, before a source's silence is believed: we may have been away ourselves until now
 
 
@@ -40,6 +41,7 @@ class _Plan:
     benchmark: Taken | None
     anchored: domain.Anchor | None
     anchor: Taken | None
+    releases: tuple[Release, ...]
     pairs: tuple[domain.Weighed, ...] | None  #: what limits of the product's own would rest on; None: it has none here
     known: Mapping[str, Series]  #: what earlier tries of this look have read
     deployed_at: datetime | None
@@ -150,6 +152,11 @@ async def _plan(tx: Tx, appointment: Appointment) -> _Plan | None:
     anchored = await anchor_at(tx, look.product_id, deployed_at or look.starts_at) if look.kind == "after" else None
     pairs = await pairs_at(tx, look.product_id, policy, deployed_at or look.starts_at) if look.kind == "after" else None
     second = anchored.snapshot if anchored and anchored.snapshot != against.counts else None
+    since = (
+        []
+        if anchored is None or anchored.snapshot is None
+        else await store.releases_before(tx, look, anchored.snapshot.window.end, MOST_RELEASES)
+    )
     window = domain.observed_window(look, policy)
     count = steps(window.start.timestamp(), window.end.timestamp(), window.step_s)
     known = await store.partly_read(tx, look.subject, look.revision, count) if appointment.attempts > 1 else {}
@@ -160,6 +167,7 @@ async def _plan(tx: Tx, appointment: Appointment) -> _Plan | None:
         await taken(tx, against.counts),
         anchored,
         await taken(tx, second),
+        await releases_of(tx, since),
         pairs,
         known,
         deployed_at,
@@ -185,6 +193,7 @@ def _grounds(
         plan.anchor,
         Taken("the history", history.window, past.series) if history and past else None,
         limits,
+        plan.releases,
     )
 
 
@@ -224,6 +233,7 @@ def _document(plan: _Plan, limits: domain.Limits, found: Judged, history_id: str
         anchor_id=plan.anchor.id if plan.anchor else None,
         anchor_sentence=plan.anchored.sentence if plan.anchored else None,
         history_id=history_id,
+        releases=tuple(each.snapshot_id for each in plan.releases),
         limits=limits,
         budget=found.budget,
         numbers=found.numbers,

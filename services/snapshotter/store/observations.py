@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, and_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from services.snapshotter.domain import Deployment, Observation
@@ -142,6 +142,29 @@ async def judged_looks(tx: Tx, product_id: str, *, before: str | None, limit: in
         JudgedLook(Observation(**{name: row._mapping[name] for name in _LOOK}), row.comparisons, f"SNAP-{row.number}")
         for row in rows
     ]
+
+
+async def releases_before(tx: Tx, look: Observation, since: datetime, limit: int) -> list[str]:
+    """The after snapshots of the product's deployments between `since` and this look's that stayed, oldest first.
+
+    One that was rolled back is no release of production, and one without data has no level.
+    """
+    c, d = observations.c, deployments.c
+    found = (
+        select(c.snapshot_id)
+        .join(deployments, and_(d.cr_id == c.cr_id, d.deployment == c.deployment))
+        .where(
+            c.product_id == look.product_id,
+            c.kind == "after",
+            c.state == "closed",
+            c.outcome != "no_data",
+            c.starts_at >= since,
+            c.starts_at < look.starts_at,
+            d.rolled_back_at.is_(None),
+        )
+    )
+    rows = await tx.all(found.order_by(c.starts_at.desc(), c.cr_id.desc()).limit(limit))
+    return [row.snapshot_id for row in reversed(rows)]
 
 
 async def trying(tx: Tx, job: str, look_subjects: Iterable[str]) -> dict[str, Trying]:

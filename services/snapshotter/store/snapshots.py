@@ -208,3 +208,22 @@ def snapshot_of(row: Row[Any]) -> Snapshot:
         slis=row.slis,
         missing=tuple(MissingSLI(**each) for each in row.missing),
     )
+
+
+async def levels_of(tx: Tx, snapshot_ids: Iterable[str]) -> dict[str, dict[str, tuple[str, str, float | None]]]:
+    """Snapshot -> SLI -> (query, source, median): what is kept of a day when nothing else is asked."""
+    c = series.c
+    rows = await tx.all(
+        select(c.snapshot_id, c.sli, c.query, c.source, c.median).where(c.snapshot_id.in_(list(snapshot_ids)))
+    )
+    found: dict[str, dict[str, tuple[str, str, float | None]]] = {}
+    for row in rows:
+        found.setdefault(row.snapshot_id, {})[row.sli] = (row.query, row.source, row.median)
+    return found
+
+
+async def change_requests_of(tx: Tx, snapshot_ids: Iterable[str]) -> dict[str, str]:
+    """Snapshot -> the CR that it was taken for."""
+    c = snapshots.c
+    rows = await tx.all(select(c.id, c.cr_id).where(c.id.in_(list(snapshot_ids)), c.cr_id.is_not(None)))
+    return {row.id: row.cr_id for row in rows}
