@@ -78,6 +78,13 @@ class Clock:
         order = order if -same in order else [-same, *order[1:]]
         self._past = [past[d] for d in order]
         self.days, self.benchmark = len(order), order.index(-same)
+        whole = np.ones(self.width, bool)
+        for pieces in (*self._past, [self._after]):
+            filled = np.zeros(self.width, bool)
+            for p in pieces:
+                filled[p.target] = True
+            whole &= filled
+        self._is_whole = bool(whole.all())
         self.at_border = order[-1] == -1 and any(abs(w.end_s - deployed_at_s) <= 2 * step for w in history)
 
     def take(self, rows: slice, room: Floats | None = None) -> Stack:
@@ -85,18 +92,19 @@ class Clock:
         never changed."""
         n = len(range(*rows.indices(np.shape(self._after.values)[0])))
         out = np.empty((self.days + 1, n, self.width)) if room is None else room[: self.days + 1, :n]
-        out.fill(np.nan)
+        if not self._is_whole:
+            out.fill(np.nan)
         for d, pieces in enumerate((*self._past, [self._after])):
             for p in pieces:
                 out[d][:, p.target] = p.values[rows][:, p.source]
-        low, high = out.min(), out.max()
-        full = bool(np.isfinite(low) and np.isfinite(high)) and not self._silent.any()
+        high, low = np.maximum.reduce(out, axis=2), np.minimum.reduce(out, axis=2)  # NaN where anything is
+        full = bool(np.isfinite(high).all() and np.isfinite(low).all()) and not self._silent.any()
         if not full:
             out[~np.isfinite(out)] = np.nan
-        if self._silent.any():
-            out[:, :, self._silent] = np.nan
-        most, least = (np.maximum, np.minimum) if full else (np.fmax, np.fmin)
-        size = np.fmax.reduce(np.fmax(most.reduce(out, axis=2), -least.reduce(out, axis=2)), axis=0)
+            if self._silent.any():
+                out[:, :, self._silent] = np.nan
+            high, low = np.fmax.reduce(out, axis=2), np.fmin.reduce(out, axis=2)
+        size = np.fmax.reduce(np.fmax(high, -low), axis=0)
         exponent = np.clip(np.frexp(np.where(np.isfinite(size), size, 0.0))[1], -1000, 1000)
         out *= np.ldexp(1.0, -exponent)[:, None]
         return Stack(out[:-1], out[-1], exponent.astype(np.intp), full)

@@ -81,7 +81,7 @@ def measure(values: Floats, hours: int, keep_residual: bool = True, room: Floats
     steps = np.asarray(t - 1 if full else (~np.isnan(step)).sum(axis=-1))
     noise = (step.sum(axis=-1) if full else np.nansum(step, axis=-1)) / np.maximum(steps, 1)
     hour_noise = _hourly(step, hours, width, full)
-    still = (_longest_still(step) + 1) / t
+    still = (_longest_still(step, full) + 1) / t
     gap = np.subtract(s[..., 1:], s[..., :-1], out=work[..., 1:])
     total = values.sum(axis=-1) if full else np.nansum(values, axis=-1)
     least = np.maximum(count, 1)
@@ -107,7 +107,7 @@ def measure(values: Floats, hours: int, keep_residual: bool = True, room: Floats
         zeros=zeros / least,
         still=still,
         dead=dead,
-        tick=_tick(gap),
+        tick=_tick(gap, full),
     )
 
 
@@ -131,18 +131,20 @@ def _halves(blocks: Floats) -> Floats:
     return out.reshape(d, n, 2 * hours)
 
 
-def _longest_still(step: Floats) -> Ints:
+def _longest_still(step: Floats, full: bool) -> Ints:
     """(D, N, T - 1) absolute steps -> the longest run of steps that are 0."""
     out = np.zeros(step.shape[:-1], np.intp)
     if step.shape[-1]:
-        rows = np.fmin.reduce(step, axis=-1) == 0  # most series never repeat a value: only the others are walked
+        rows = (np.minimum if full else np.fmin).reduce(
+            step, axis=-1
+        ) == 0  # most series never repeat a value: only the others are walked
         out[rows] = longest_run(step[rows] == 0)
     return out
 
 
-def _tick(gap: Floats) -> Floats:
+def _tick(gap: Floats, full: bool) -> Floats:
     """(D, N, T - 1) gaps between sorted values -> the smallest that is one, 0 where all values are equal."""
-    out = np.fmin.reduce(gap, axis=-1, initial=np.inf)
+    out = (np.minimum if full else np.fmin).reduce(gap, axis=-1, initial=np.inf)
     rows = out <= 0
     if rows.any():
         some = gap[rows]

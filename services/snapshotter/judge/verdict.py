@@ -17,7 +17,7 @@ from services.snapshotter.judge.values import Comparison, Ints, Rule, Window
 from services.snapshotter.judge.views import look
 
 GROUP = 256  # SLIs judged at a time: bounds the memory
-CACHED = 40  # days of SLIs measured at a time: their samples stay in the cache
+CACHED = 256  # days of SLIs measured at a time: few calls, and their samples stay near
 EARLY_S = 0.75 * DAY_S  # an after window that ends before this is an early look
 
 
