@@ -1,8 +1,8 @@
 """One family-wise error budget for a CR, and who may spend how much of it.
 
-0.05 is the probability that *anything* alarms in the life of a CR that changed nothing: over all SLIs, views, both
-references, the pass over the release history and every early look. `tests/judge/fit.py` sets the limits of the final
-look to its share on label-verified normal days of held-out entities; docs/judge.md has what each part really spends.
+0.05 is what may alarm in the life of a CR that changed nothing: over all SLIs, views, both references, the pass over the
+release history and every early look. `tests/judge/fit.py` sets the limits of the final look to its share on label-verified
+normal days of held-out entities; docs/judge.md has what was really spent on them, which is more than the shares.
 """
 
 from __future__ import annotations
