@@ -262,3 +262,10 @@ def test_no_path_of_a_machine_and_no_registry_host_is_committed() -> None:
             if telling.search(line):
                 broken.append(f"{name}: {line.strip()[:120]}")
     assert not broken, "\n".join(broken)
+
+
+@pytest.mark.xdist_group("groups")
+def test_a_group_of_tests_stays_in_one_worker(request: pytest.FixtureRequest) -> None:
+    """What shares a world or a broker counts on it. An xdist that no longer groups says nothing of it."""
+    is_grouping = getattr(request.config.option, "loadgroup", False)
+    assert request.node.nodeid.endswith("@groups") == is_grouping
