@@ -61,7 +61,7 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
         await serving
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")  # a package's fixture would outlive it: folders of tests are no packages here
 async def told(postgres: Databases) -> AsyncIterator[Told]:
     """The story's world; the pages are read first, then the guides go on from there."""
     async with begun(postgres, {**EFFECTS, **WORSE_EFFECTS}) as world:
