@@ -286,7 +286,13 @@ class _Watch:
         self.app, self.service, self.is_joining = app, service, is_joining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        current_service.set(self.service)
+        service = current_service.set(self.service)
+        try:
+            await self._joined(scope, receive, send)
+        finally:
+            current_service.reset(service)  # who calls us without a server goes on under its own name
+
+    async def _joined(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self.is_joining or scope["type"] != "http":
             await self.app(scope, receive, send)
             return
