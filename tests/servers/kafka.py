@@ -19,7 +19,7 @@ from tests.servers.directory import temporary
 SCRIPT = Path(__file__).parents[2] / "deploy" / "kafka" / "kafka.sh"
 IMAGE = "apache/kafka:4.3.1"
 REMEDY = "start Docker, or install Java 17 and Maven (openjdk-17-jre-headless, maven), or set DAYMARK_TEST_KAFKA"
-READY_S = 150  #: 3 s on an idle machine; over a minute was seen on one with twenty things to do
+READY_S = 60
 
 
 class Broker:

@@ -25,7 +25,7 @@ from tests.servers.directory import temporary
 from tests.servers.kafka import Broker, own_broker
 
 ROOT = Path(__file__).parents[2]
-READY_S = 60 if int(os.environ.get("DAYMARK_TEST_CRS", "30")) <= 30 else 240  # a long load may share its machine
+READY_S = 60
 #: How a service is started: `uvicorn` as anybody would, `serve` as the image does.
 COMMANDS: Mapping[str, Sequence[str]] = {
     "uvicorn": ("-m", "uvicorn", "services.{service}.app:app", "--port", "{port}", "--no-access-log"),
