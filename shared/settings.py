@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import json
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, FilePath, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, FilePath, Secret, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.bus import KafkaAccess
 
 SERVICES = ("intake", "snapshotter", "incidents", "reviewer")
+
+
+def _document(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return json.loads(value or "{}")
+        except ValueError:
+            raise ValueError("is not JSON") from None
+    return value
+
+
+#: JSON with credentials in it: name -> settings. As a whole it is a secret, whatever prints it.
+Credentials = Annotated[Secret[dict[str, dict[str, Any]]], BeforeValidator(_document)]
 
 
 class Settings(BaseSettings):
@@ -44,7 +58,9 @@ class Settings(BaseSettings):
     #: Where traces and metrics go, for example `http://127.0.0.1:4318`; none = nowhere.
     otlp_endpoint: str | None = None
     #: name -> {"kind": "prometheus", "url": ..., "headers": {...}}: the sources that policies name (snapshotter).
-    sources: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False)  # addresses and headers hold secrets
+    sources: Credentials = Secret({})
+    #: name -> {"kind": "github", "secrets": [...], "integration": "local|github"}: who may post to `/intake/v1/webhooks/<name>`.
+    webhooks: Credentials = Secret({})
     #: Where large samples lie: `s3://bucket/prefix`, `gs://...`, `az://...` or `file:///folder`; none = in the database. Its
     #: credentials are those of the process: environment or instance role (snapshotter).
     samples_url: SecretStr | None = None

@@ -19,6 +19,7 @@ from fastapi import FastAPI
 
 from services.intake import api, domain, handlers
 from services.intake.app import UPLOAD_BYTES
+from services.intake.webhooks import open_hook
 from shared.bus import TP, Batch, Record
 from shared.consumer import Consumer
 from shared.contracts import Event, Fact, from_wire
@@ -52,6 +53,14 @@ PEOPLE = {
     "rolf": ("release_manager",),
     "ci": ("integration",),
     "ada": ("auditor",),
+}
+
+#: A webhook of GitHub, whose secret is being changed; `ci` is the integration that it speaks for.
+HOOK = {
+    "kind": "github",
+    "secrets": ["the secret to come", "the secret so far"],
+    "integration": "ci",
+    "issuer": "local",
 }
 
 
@@ -90,6 +99,26 @@ class House:
                     _, self.keys["ci, registers only"] = await create_key(admin, principal, scopes=["register_cr"])
             stranger = await grant(admin, "stranger", name="S", roles=["engineer", "release_manager"], product="scp")
             _, self.keys["stranger"] = await create_key(admin, stranger)
+        finally:
+            await admin.close()
+
+    async def grants(self, subject: str, wanted: list[tuple[str, str]]) -> None:
+        """From now on these (product, role), and no others."""
+        admin = await asyncpg.connect(self.url)
+        try:
+            n = await admin.fetchval("SELECT id FROM access.principals WHERE subject = $1", subject)
+            await admin.execute("DELETE FROM access.grants WHERE principal_id = $1", n)
+            for product, role in wanted:
+                await grant(admin, subject, name=subject.title(), roles=[role], product=product)
+        finally:
+            await admin.close()
+
+    async def disable(self, subject: str, is_disabled: bool) -> None:
+        admin = await asyncpg.connect(self.url)
+        try:
+            await admin.execute(
+                "UPDATE access.principals SET is_disabled = $2 WHERE subject = $1", subject, is_disabled
+            )
         finally:
             await admin.close()
 
@@ -217,7 +246,7 @@ async def intake(postgres: Databases) -> AsyncIterator[House]:
     """A house of its own with people and the product `epl`."""
     url = await postgres.fresh(await postgres.template("intake", _intake_alone))
     db = Database(url, service="intake", rights=domain.RIGHTS, role="intake", pool_size=6)
-    deps = handlers.Deps(db)
+    deps = handlers.Deps(db, {"github": open_hook("github", HOOK)})
     app = FastAPI()
     app.include_router(api.router)
     problems(app)

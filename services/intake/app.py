@@ -12,6 +12,7 @@ from fastapi import FastAPI
 import services.intake
 from services.intake import api, domain, handlers
 from services.intake.reports import MOST_BYTES
+from services.intake.webhooks import open_hook
 from shared.service import Parts, service
 from shared.settings import Settings
 
@@ -21,7 +22,9 @@ UPLOAD_BYTES = MOST_BYTES + 64 * 1024
 
 @asynccontextmanager
 async def make_deps(parts: Parts) -> AsyncIterator[handlers.Deps]:
-    yield handlers.Deps(db=parts.db)
+    """What the settings let in. Raises ValueError for a webhook that is wrong."""
+    hooks = {name: open_hook(name, said) for name, said in parts.settings.webhooks.get_secret_value().items()}
+    yield handlers.Deps(db=parts.db, hooks=hooks)
 
 
 def build(settings: Settings | None = None) -> FastAPI:

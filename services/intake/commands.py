@@ -32,6 +32,22 @@ class _View(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class NotTaken(_View):
+    """A webhook's delivery that was heard, and said nothing of a change."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "is_taken": False,
+                "reason": "The pull request is no change request: it has no label cr:<product>.",
+            }
+        }
+    )
+
+    is_taken: Literal[False] = False
+    reason: str
+
+
 class ProposalView(_View):
     """A looser policy that waits for a second release manager to put the same document."""
 

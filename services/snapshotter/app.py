@@ -27,7 +27,8 @@ async def make_deps(parts: Parts) -> AsyncIterator[handlers.Deps]:
     async with AsyncExitStack() as stack:
         processes = workers()
         stack.push_async_callback(processes.close)
-        sources = {name: open_source(name, settings) for name, settings in parts.settings.sources.items()}
+        wanted = parts.settings.sources.get_secret_value()
+        sources = {name: open_source(name, settings) for name, settings in wanted.items()}
         for source in sources.values():
             stack.push_async_callback(source.close)
         where = parts.settings.samples_url

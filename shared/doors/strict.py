@@ -66,8 +66,13 @@ def words_loads(raw: bytes) -> Any:
     A name, a reason, an item of nothing but zero width characters says nothing, and would pass for something.
     """
     value = strict_loads(raw)
-    if raw.isascii() and b"\\u" not in raw:
-        return value
+    if not raw.isascii() or b"\\u" in raw:
+        refuse_unseen(value)
+    return value
+
+
+def refuse_unseen(value: Any) -> None:
+    """Raises Invalid when a text anywhere in `value` holds something, and nothing that can be seen."""
     waiting = [("body", value)]
     while waiting:
         path, each = waiting.pop()
@@ -80,7 +85,6 @@ def words_loads(raw: bytes) -> Any:
             waiting.extend((f"{path}.{name}", below) for name, below in each.items())
         elif isinstance(each, list):
             waiting.extend((f"{path}.{n}", below) for n, below in enumerate(each))
-    return value
 
 
 def _is_visible(character: str) -> bool:

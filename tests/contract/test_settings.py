@@ -1,5 +1,6 @@
 """Every setting, proven by its effect. A setting without a test here fails the first one."""
 
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -65,11 +66,17 @@ def test_no_setting_shows_what_it_keeps_secret(monkeypatch: pytest.MonkeyPatch) 
         database_url=secret, intake_database_url=secret, snapshotter_database_url=secret, incidents_database_url=secret,
         reviewer_database_url=secret, bus_url=secret, kafka_tls=True, kafka_sasl="PLAIN", kafka_user="ann",
         kafka_password="geheim", sources={"main": {"url": "https://u:geheim@p", "headers": {"Authorization": "geheim"}}},
+        webhooks={"github": {"kind": "github", "secrets": ["geheim"]}},
     )  # fmt: skip
-    assert "geheim" not in repr(settings) + str(settings) + repr(settings.kafka_access())
+    dumped = repr(settings.model_dump()) + settings.model_dump_json()
+    assert "geheim" not in repr(settings) + str(settings) + repr(settings.kafka_access()) + dumped
+    for name in ("sources", "webhooks"):  # a part of it is hidden as the whole is
+        assert (
+            "geheim" not in repr(getattr(settings, name)) + str(getattr(settings, name)) + f"{getattr(settings, name)}"
+        )
     for name, value in (
         ("KAFKA_CA_FILE", "/geheim"), ("POOL_SIZE", "geheim"), ("KAFKA_SASL", "geheim"), ("SOURCES", '["geheim"]'),
-        ("SOURCES", '{"geheim'), ("KAFKA_PASSWORD", "geheim"),
+        ("SOURCES", '{"geheim'), ("WEBHOOKS", '{"geheim'), ("WEBHOOKS", '["geheim"]'), ("KAFKA_PASSWORD", "geheim"),
     ):  # fmt: skip
         with monkeypatch.context() as environment, pytest.raises(ValueError) as refused:
             environment.setenv(f"DAYMARK_{name}", value)
@@ -138,10 +145,24 @@ async def test_sources_are_the_ones_a_policy_can_name() -> None:
     from services.snapshotter.sources import open_source
 
     settings = Settings(sources={"main": {"kind": "prometheus", "url": "http://127.0.0.1:1"}})
-    source = open_source("main", settings.sources["main"])
+    source = open_source("main", settings.sources.get_secret_value()["main"])
     await source.close()
     with pytest.raises(ValueError):
         open_source("main", {"kind": "crystal ball", "url": "http://127.0.0.1:1"})
+
+
+async def test_webhooks_are_who_may_post_in_their_own_words() -> None:
+    from services.intake.app import make_deps
+    from shared.service import Parts
+
+    hook = {"kind": "github", "secrets": ["sixteen letters!"], "integration": "local|github"}
+    for wanted in ({}, {"acme": hook}, "", json.dumps({"acme": hook})):  # as JSON, from the environment
+        parts = Parts(None, None, None, Settings(webhooks=wanted))  # type: ignore[arg-type]
+        async with make_deps(parts) as deps:
+            assert list(deps.hooks) == (["acme"] if wanted else [])
+    with pytest.raises(ValueError, match="kind"):
+        async with make_deps(Parts(None, None, None, Settings(webhooks={"acme": {}}))):  # type: ignore[arg-type]
+            pass
 
 
 @pytest.mark.parametrize("secure_cookies", [True, False])

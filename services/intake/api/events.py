@@ -1,4 +1,4 @@
-"""The door of CloudEvents."""
+"""The doors of events: CloudEvents, and other systems' own words (webhooks)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from fastapi import Request, Response
 
 from services.intake import handlers
 from services.intake.api.doors import OR_NONE, Deps, door
+from services.intake.commands import CRReported, NotTaken
+from services.intake.webhooks import kinds
 from shared.contracts.cloudevents import STRUCTURED, binary, from_http, structured
 from shared.contracts.inbound import INBOUND
 from shared.doors.caller import Caller
@@ -58,3 +60,45 @@ async def receive_event(call: Caller, deps: Deps, request: Request) -> Response:
     else:
         raise UnsupportedMedia(f"This reads {STRUCTURED}, or application/json beside ce- headers.")
     return answered(await handlers.receive(deps, call, event))
+
+
+_DEPLOYED = {
+    "action": "created",
+    "deployment_status": {"id": 91, "state": "success", "created_at": "2026-12-01T08:12:00Z"},
+    "deployment": {
+        "id": 12,
+        "sha": "4f2c9d1",
+        "environment": "production",
+        "task": "deploy",
+        "payload": {"cr": "CR-7"},
+        "creator": {"login": "deploybot"},
+    },
+    "repository": {"full_name": "acme/orders"},
+}
+
+
+@router.post(
+    "/webhooks/{name}",
+    responses={
+        **OR_NONE,
+        200: {"description": "What the command answers: the CR. A delivery that came before: the first answer."},
+        201: {"description": "A CR was registered.", "model": CRReported},
+        202: {"description": "Heard, signed as it should be, and nothing of a change: `reason`.", "model": NotTaken},
+        401: {"description": "Not signed by a webhook that is let in here."},
+        404: {"description": "The CR that it names is not here."},
+        415: {"description": "Not `application/json`."},
+    },
+    summary="Take a webhook's delivery",
+    description="What another system says in its own words, signed by its own rule; no bearer key. `name` is a webhook of the"
+    f" setting `DAYMARK_WEBHOOKS`. Systems whose words are read: {', '.join(f'`{kind}`' for kind in kinds())}. The delivery's own"
+    " id makes it once, so an Idempotency-Key beside it is not used; what is read of a body is said in the guide, the rest is"
+    " ignored.",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"type": "object"}, "example": _DEPLOYED}},
+        }
+    },
+)
+async def receive_delivery(deps: Deps, name: str, request: Request) -> Response:
+    return answered(await handlers.receive_delivery(deps, name, request.headers, await request.body()))

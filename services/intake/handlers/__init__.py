@@ -1,6 +1,6 @@
 """What intake does, one function for each command and question. One file for each kind of thing.
 
-`receive` and `on_inbound` take events; each runs the same inner function as the HTTP door of that command.
+`receive`, `receive_delivery` and `on_inbound` take events; each runs the same inner function as the HTTP door of that command.
 """
 
 from services.intake.handlers.change_requests import (
@@ -15,7 +15,7 @@ from services.intake.handlers.change_requests import (
 )
 from services.intake.handlers.deps import Deps
 from services.intake.handlers.evidence import record_tests
-from services.intake.handlers.inbound import on_inbound, receive
+from services.intake.handlers.inbound import on_inbound, receive, receive_delivery
 from services.intake.handlers.products import get_product, list_products, load_products, put_product
 from services.intake.handlers.releases import close_release, freeze_release, get_release, list_releases, plan_release
 from services.intake.store import CRFilter
@@ -50,6 +50,7 @@ __all__ = [
     "plan_release",
     "put_product",
     "receive",
+    "receive_delivery",
     "record_code_review",
     "record_tests",
     "register_cr",

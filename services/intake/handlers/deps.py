@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
+from services.intake.webhooks import Hook
 from shared.db import Database, Tx
 
 
 @dataclass(frozen=True, slots=True)
 class Deps:
     db: Database
+    hooks: Mapping[str, Hook] = field(default_factory=dict)  #: by the name in their address
 
 
 def readable(tx: Tx) -> Collection[str] | None:

@@ -1,20 +1,23 @@
 """Events from other systems: the same commands as at the HTTP doors, once for each (caller, source, id).
 
 By HTTP the caller is who holds the bearer key. By the topic `daymark.inbound` it is who signed (Ed25519): judged at first
-processing, in the consumer's transaction, by the same choke point.
+processing, in the consumer's transaction, by the same choke point. By a webhook it is the integration whose secret signed it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from services.intake import store
+from services.intake.commands import NotTaken
 from services.intake.handlers import change_requests as crs
 from services.intake.handlers.deps import Deps
+from services.intake.webhooks import NotOurs
 from shared.access import Call
 from shared.answers import Answer, Repeated
 from shared.bus import Record
@@ -22,7 +25,7 @@ from shared.contracts.cloudevents import STRUCTURED, Inbound, binary
 from shared.contracts.inbound import INBOUND, CRNamed
 from shared.contracts.signing import KEPT_S, KEY_HEADER, SIGNATURE_HEADER, TOLERANCE_S, is_signed
 from shared.db import Tx
-from shared.errors import DaymarkError, Invalid, Unreadable
+from shared.errors import DaymarkError, Invalid, Unauthenticated, Unreadable
 
 _MOST_BYTES = 256 * 1024
 
@@ -42,7 +45,30 @@ async def receive(deps: Deps, call: Call, event: Inbound) -> Answer:
     """
     command = _command(event)
     async with deps.db.tx(dataclasses.replace(call, once=None)) as tx:
-        return await _take(tx, event, command)
+        return await _take(tx, event, command, event.digest())
+
+
+async def receive_delivery(deps: Deps, name: str, headers: Mapping[str, str], raw: bytes) -> Answer:
+    """A webhook's delivery: the answer of the command that it carries, or 202 with the reason why it carries none.
+
+    The delivery's id makes it once, and so do its bytes. Raises Unauthenticated when no secret of that hook signed it,
+    Malformed, Invalid, and what the command raises.
+    """
+    hook = deps.hooks.get(name)
+    if hook is None or not hook.is_signed(headers, raw):
+        raise Unauthenticated("Its signature is not that of a webhook which is let in here.")
+    event = hook.read(headers, raw)
+    command = None if isinstance(event, NotOurs) else _command(event)
+    async with deps.db.house() as tx:
+        who = await store.principal(tx, hook.integration)
+        if who is None:
+            raise Unauthenticated(f"The webhook speaks for {hook.integration}, who is nobody here, or disabled.")
+        tx.act_as(who)
+        if isinstance(event, NotOurs):
+            return Answer(202, NotTaken(reason=event.reason).model_dump_json().encode())
+        digest = hashlib.sha256(raw).digest()
+        first = await store.first_delivery(tx, event.source, event.id, digest)
+        return await _take(tx, dataclasses.replace(event, id=first), command, digest)
 
 
 async def on_inbound(tx: Tx, record: Record) -> None:
@@ -81,13 +107,13 @@ async def on_inbound(tx: Tx, record: Record) -> None:
         raise Unreadable("A source that begins with daymark/ is a service of ours.")
     tx.act_as(principal)
     try:
-        await _take(tx, event, command)
+        await _take(tx, event, command, event.digest())
     except Repeated:
         return
 
 
-async def _take(tx: Tx, event: Inbound, command: Any) -> Answer:
-    before = await store.first_answer(tx, event.source, event.id, event.digest())
+async def _take(tx: Tx, event: Inbound, command: Any, digest: bytes) -> Answer:
+    before = await store.first_answer(tx, event.source, event.id, digest)
     if before is not None:
         raise Repeated(before)
     if isinstance(command, CRNamed):

@@ -13,7 +13,7 @@ from services.intake.store.change_requests import (
     product_of,
     save,
 )
-from services.intake.store.doors import first_answer, roles_of, signer
+from services.intake.store.doors import first_answer, first_delivery, principal, roles_of, signer
 from services.intake.store.evidence import same_report, save_report
 from services.intake.store.products import (
     ground,
@@ -34,6 +34,7 @@ __all__ = [
     "everything",
     "find",
     "first_answer",
+    "first_delivery",
     "ground",
     "insert",
     "insert_code_review",
@@ -45,6 +46,7 @@ __all__ = [
     "load_release",
     "metadata",
     "number_of",
+    "principal",
     "product_of",
     "products_listed",
     "releases_listed",
