@@ -113,6 +113,13 @@ class PositionLost(Exception):
         self.lost = frozenset(lost)
 
 
+def refuse_too_large(letters: Sequence[Letter]) -> None:
+    """Raises SendUnknown for a letter over MAX_RECORD_BYTES: no bus of ours takes one, whatever its own limit."""
+    for letter in letters:
+        if len(letter.value) > MAX_RECORD_BYTES:
+            raise SendUnknown(f"a letter of {len(letter.value)} bytes on {letter.topic} is too large for the bus")
+
+
 class Publisher(Protocol):
     async def publish(self, letters: Sequence[Letter]) -> None:
         """Return when all letters are durable, in order per key. Raises SendUnknown; then only `abandon` may follow."""

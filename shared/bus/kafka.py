@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.producer.message_accumulator import BatchBuilder
 
-from shared.bus import ANYBODY, MAX_RECORD_BYTES, TP, ClaimPositions, KafkaAccess, Letter, SendUnknown, TopicSpec
+from shared.bus import (
+    ANYBODY,
+    MAX_RECORD_BYTES,
+    TP,
+    ClaimPositions,
+    KafkaAccess,
+    Letter,
+    SendUnknown,
+    TopicSpec,
+    refuse_too_large,
+)
 from shared.bus.kafka_clients import LATEST, Cluster, answered, cut, let_all_go, let_go, offsets
 from shared.bus.kafka_group import Member
 from shared.bus.partitioner import partition_of
@@ -20,7 +32,6 @@ SEND_S = 10.0
 APPLY_S = 30.0
 #: Below what a broker takes from a topic that is not ours (1 MiB): a batch over the limit ends an idempotent producer.
 BATCH_BYTES = 1_000_000
-OVERHEAD_BYTES = 64 * 1024  #: key, headers and frame of the largest record
 TOPIC_BYTES = 2 * MAX_RECORD_BYTES
 
 Work = Callable[[AIOKafkaAdminClient], Awaitable[None]]
@@ -33,25 +44,37 @@ class KafkaPublisher:
         self._producer = producer
 
     async def publish(self, letters: Sequence[Letter]) -> None:
+        refuse_too_large(letters)
+        sent: list[asyncio.Future[Any]] = []
         try:
             async with asyncio.timeout(SEND_S):
                 topics = {letter.topic for letter in letters}
                 counts = {topic: len(await self._producer.partitions_for(topic)) for topic in topics}
-                sent = [
-                    await self._producer.send(
-                        letter.topic,
-                        letter.value,
-                        letter.key.encode(),
-                        partition=partition_of(letter.key, counts[letter.topic]),
-                        headers=list(letter.headers),
-                    )
-                    for letter in letters
-                ]
+                lines: dict[tuple[str, int], list[Letter]] = {}
+                for letter in letters:
+                    at = letter.topic, partition_of(letter.key, counts[letter.topic])
+                    lines.setdefault(at, []).append(letter)
+                for (topic, partition), line in lines.items():
+                    for batch in self._batches(line):
+                        sent.append(await self._producer.send_batch(batch, topic, partition=partition))
                 await asyncio.gather(*sent)
         except Exception as error:  # whatever it was: what is under way cannot be called back
+            for future in sent:
+                future.cancel()  # or aiokafka complains that nobody heard of its failure
             raise SendUnknown(
                 f"Kafka did not confirm {len(letters)} letters: {error or type(error).__name__}"
             ) from error
+
+    def _batches(self, line: Sequence[Letter]) -> Iterator[BatchBuilder]:
+        """The letters of one partition in as few batches as hold them: one future each, and one request for all."""
+        batch = self._producer.create_batch()
+        for _, key, value, headers in line:
+            letter = {"key": key.encode(), "value": value, "headers": list(headers), "timestamp": None}
+            if batch.append(**letter) is None:  # full; an empty one takes a letter of any size
+                yield batch
+                batch = self._producer.create_batch()
+                batch.append(**letter)
+        yield batch
 
     async def abandon(self) -> None:
         let_go(cut(self._producer))
@@ -70,7 +93,6 @@ class KafkaBus:
             acks="all",
             enable_idempotence=True,
             max_batch_size=BATCH_BYTES,
-            max_request_size=MAX_RECORD_BYTES + OVERHEAD_BYTES,
             request_timeout_ms=int(SEND_S * 1000),
         )
         try:

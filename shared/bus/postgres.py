@@ -15,7 +15,7 @@ from functools import partial
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary, WeakSet
 
-from shared.bus import MAX_RECORD_BYTES, TP, ClaimPositions, Letter, SendUnknown, TopicSpec
+from shared.bus import TP, ClaimPositions, Letter, SendUnknown, TopicSpec, refuse_too_large
 from shared.bus import postgres_topics as topics
 from shared.bus.partitioner import partition_of
 from shared.bus.postgres_group import Member
@@ -71,9 +71,7 @@ class PostgresPublisher:
     async def publish(self, letters: Sequence[Letter]) -> None:
         if not letters:
             return
-        for letter in letters:
-            if len(letter.value) > MAX_RECORD_BYTES:
-                raise SendUnknown(f"a letter of {len(letter.value)} bytes on {letter.topic} is too large for the bus")
+        refuse_too_large(letters)
         try:
             await self._line.use(lambda connection: self._write(connection, letters), within_s=SEND_S)
         except Unavailable as error:
