@@ -14,6 +14,9 @@ from tests.servers.services import Services
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("processes")]
 
+#: Looks to share, all due at once: one replica runs eight at a time, and the other looks up once a second at the latest.
+SHARED = 30
+
 
 @pytest.fixture(scope="module")
 async def load() -> AsyncIterator[Load]:
@@ -43,7 +46,7 @@ async def test_two_replicas_share_the_work_each_letter_and_each_job_once(load: L
         await services.ready(service, replica=1)
         assert len(await members(services, service, 2)) == 2
     was = {(service, replica): await done(services, service, replica) for service in shared for replica in (0, 1)}
-    await load.ran(12, over_s=2, named="SHARED", of=("calm",))
+    await load.ran(SHARED, over_s=2, named="SHARED", of=("calm",))
     await load.moved_on()
     await load.settled()
     await load.held()
@@ -53,7 +56,7 @@ async def test_two_replicas_share_the_work_each_letter_and_each_job_once(load: L
         print(f"{service}: letters heard by each replica: {heard}, looks taken by each: {looks}")
         assert min(heard) > 0
         if service == "snapshotter":
-            assert min(looks) > 0 and sum(looks) == 12
+            assert min(looks) > 0 and sum(looks) == SHARED
 
 
 async def done(services: Services, service: str, replica: int) -> tuple[float, float]:

@@ -29,7 +29,7 @@ def _dossier(found: Mapping[str, Any]) -> dict[str, Any]:
         "policy": before["policy_version"],
         "tests": [(suite["kind"], suite["state"], suite["result_id"]) for suite in before["tests"]],
         "code_review": before["code_review"]["took_place"],
-        "benchmark": (before["benchmark"]["state"], before["benchmark"]["snapshot_id"]),
+        "benchmark": (before["benchmark"]["state"], before["benchmark"]["snapshot_id"] is not None),
         "debt": [(case["case_id"], case["state"], case["counts"], case["release_id"]) for case in before["debt"]],
         "reviews": [
             (
@@ -81,6 +81,8 @@ _HASH = re.compile(r"\b[0-9a-f]{64}\b|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9
 ASKED = {"gate.answered.v1", "review.requested.v1", "review.voided.v1"}
 #: How often the story had to ask before, and how old what it saw was.
 _ASKED = re.compile(r"\bstory-\d+\b|\b\d+ s old\b")
+#: Which number a snapshot drew: drafts draw as well, and a transaction that runs again draws a second one.
+_DRAWN = re.compile(r"\bSNAP-\d+\b")
 _NUMBER = re.compile(r"(?<![\w-])\d+(\.\d+)?(?![\w-])")
 
 
@@ -104,7 +106,7 @@ def timeless(value: Any, key: str = "") -> Any:
             return value
         if key == "answer_id":
             return "<id>"  # as many as were asked
-        text = _ASKED.sub("<asked>", _HASH.sub("<hash>", _TIME.sub("<time>", value)))
+        text = _DRAWN.sub("<snapshot>", _ASKED.sub("<asked>", _HASH.sub("<hash>", _TIME.sub("<time>", value))))
         return _NUMBER.sub("<n>", text) if key == "sentence" else text
     if isinstance(value, float):
         return float(f"{value:.1g}")
