@@ -78,6 +78,15 @@ def person(claim: str, issuer: str = "local") -> str:
     return f"{said.strip()}|{subject.strip()}" if bar else f"{issuer}|{text}"
 
 
+def subject(who: str) -> str:
+    """The person behind a name, for rules that keep two hands apart: its subject, whoever vouches for it.
+
+    A name in a payload costs nothing: `ldap|olga` as author must not let `local|olga` review. So two names with one subject
+    are one person to every rule that says *not the same person*; no rule that says *only this person* is met by it.
+    """
+    return person(who).partition("|")[2]
+
+
 def new_key() -> str:
     """A fresh secret of 256 bits. Shown once; only its hash is kept."""
     return _PREFIX + secrets.token_urlsafe(32)

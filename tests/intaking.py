@@ -48,6 +48,7 @@ PEOPLE = {
     "edda": ("engineer",),
     "erin": ("engineer", "operations"),
     "pia": ("ptask",),
+    "paul": ("ptask",),
     "olga": ("operations",),
     "rita": ("release_manager",),
     "rolf": ("release_manager",),

@@ -6,5 +6,5 @@ Says: incident.opened, incident.closed, regression_case.owed, regression_case.re
     investigation.decided, investigation.closed, rollback.requested.
 Hears: product.changed, cr.registered, cr.changed, cr.rolled_back, release.planned, release.frozen, release.closed,
     tests.recorded, deviation.detected, deviation.withdrawn, observation.closed, observation.superseded, snapshot.overdue.
-Grows at: alerts/ (one file per alerting system), cases/ (one file per case format).
+Grows at: nothing yet. An alerting system opens an incident at the same door as a person.
 """

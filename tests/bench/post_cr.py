@@ -88,6 +88,7 @@ async def _prepared(url: str) -> str:
         _, key = await create_key(
             admin, await grant(admin, "emil", name="Emil", roles=["engineer", "release_manager", "integration"])
         )
+        await grant(admin, "grace", name="Grace", roles=["ptask"], issuer="corp")
     finally:
         await admin.close()
     db = Database(url, service="intake", rights=domain.RIGHTS, role="intake")

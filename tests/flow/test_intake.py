@@ -325,6 +325,9 @@ async def test_a_deployment_is_said_once_and_corrected_by_another_time(house: Ho
     assert [one["revision"] for one in seen["deployments"]] == [1, 2], "what was corrected stays readable"
     assert (await house.patch(cr, commit="c2")).status_code == 409
     assert (await house.patch(cr, ptask="paul")).status_code == 200
+    refused = await house.patch(cr, ptask="ldap|Pia")
+    assert refused.status_code == 422 and refused.json()["fields"][0]["path"] == "body.ptask"
+    assert refused.json()["detail"].endswith("whom Daymark knows. Is it local|pia?")
 
 
 async def test_a_rollback_and_the_deployment_after_it_have_their_numbers(house: House) -> None:

@@ -181,7 +181,7 @@ def test_the_reviewer_and_the_snapshotter_say_the_same_of_any_history(
     ours = stands(*kept, deployed_at=deployed_at, now=now, pins=tuple(set_))
     everything, moment = Facts(facts), deployed_at or now
     theirs = reviewed.benchmark(
-        everything.said_by(moment), everything, {"local|erin": "authored", "local|bot": "deployed"}, "CR-1", "epl",
+        everything.said_by(moment), everything, {"erin": "authored", "bot": "deployed"}, "CR-1", "epl",
         POLICY, moment,
     )  # fmt: skip
     states = {"counts": "good"}

@@ -17,12 +17,8 @@ GROWTH = {
     "webhooks",
     "sources",
     "judge",
-    "alerts",
-    "cases",
-    "gates",
     "console",
     "samples",
-    "signing",
     "uploads",
 }
 
@@ -225,6 +221,17 @@ def test_the_card_says_what_the_code_does(service: str) -> None:
         assert heard - {"daymark.inbound"} == hears, f"the card of {service} and its ON differ: {heard ^ hears}"
     else:
         assert hears == {fact.type.removesuffix(".v1") for fact in FACTS.values()}, "it says everything, and hears less"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_card_promises_no_folder_that_is_not_there(service: str) -> None:
+    card = importlib.import_module(f"services.{service}").__doc__ or ""
+    promised = set(re.findall(r"([a-z]+)/ ", card[card.index("Grows at:") :].partition("\n\n")[0]))
+    for folder in promised:
+        lying = [file for file in (ROOT / "services" / service / folder).rglob("*") if file.name != "__init__.py"]
+        assert any(file.is_file() for file in lying), f"{service}/{folder} holds no first file to copy"
+    found = {path.name for path in (ROOT / "services" / service).iterdir() if path.is_dir()}
+    assert promised == found & (GROWTH - {"samples"}), f"the card of {service} and its folders differ"
 
 
 def test_only_the_owner_says_a_fact() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -145,8 +146,25 @@ def test_who_was_ever_named_author_stays_one() -> None:
     cr, _ = domain.change(a_cr(), ChangeCR(author="edda"), T0, is_held=False)
     assert cr.authors == ("local|emil", "local|edda")
     with pytest.raises(Forbidden):
-        domain.may_review(cr, "local|emil", {"engineer"}, "local|emil", {"engineer"})
-    domain.may_review(cr, "local|erik", {"engineer"}, "local|erik", {"engineer"})
+        domain.may_review(cr, "local|emil", "local|emil", {"engineer"}, ())
+    domain.may_review(cr, "local|erik", "local|erik", {"engineer"}, ())
+
+
+@pytest.mark.parametrize(
+    ("by", "reviewer", "why"),
+    [
+        ("ldap|emil", "ldap|emil", "named as local|emil"),  # another who vouches, the same person
+        ("local|erik", "ldap|emil", "named as local|emil"),
+        ("ldap|ci", "local|erik", "registered"),
+        ("ldap|olga", "local|erik", "belongs to operations"),
+        ("local|erik", "sso|olga", "belongs to operations"),
+    ],
+)
+def test_nobody_reviews_under_another_issuer_what_they_may_not_under_their_own(
+    by: str, reviewer: str, why: str
+) -> None:
+    with pytest.raises(Forbidden, match=re.escape(why)):
+        domain.may_review(a_cr(), by, reviewer, {"engineer"}, {"olga"})
 
 
 def test_a_registration_is_the_same_by_its_content_not_by_its_spelling() -> None:
@@ -182,6 +200,15 @@ POLICY: dict[str, Any] = {
 
 def policy(**differs: Any) -> Policy:
     return Policy.model_validate(POLICY | differs)
+
+
+def test_a_second_person_for_a_looser_policy_is_not_the_same_one_under_another_issuer() -> None:
+    product, _ = domain.put_policy(None, policy(), "local|rita", T0)
+    looser = policy(enforcement="observe")
+    waiting, _ = domain.put_policy(product, looser, "local|rita", T0)
+    assert domain.put_policy(waiting, looser, "ldap|rita", T0) == (waiting, [])
+    after, facts = domain.put_policy(waiting, looser, "ldap|rolf", T0)
+    assert facts and after.policy.enforcement == "observe"
 
 
 @pytest.mark.parametrize(

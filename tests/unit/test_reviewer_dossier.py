@@ -329,13 +329,16 @@ def test_debt_counts_until_it_is_proven_and_only_from_before_the_freeze() -> Non
 # -- people -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("who", [AUTHOR, PTASK, DEPLOYER, "local|servicenow", "local|argo", "LOCAL|Edda"])
+@pytest.mark.parametrize(
+    "who", [AUTHOR, PTASK, DEPLOYER, "local|servicenow", "local|argo", "LOCAL|Edda", f"ldap{AUTHOR[5:]}"]
+)
 def test_who_had_a_hand_in_the_change_does_not_count_even_when_it_is_heard_later(who: str) -> None:
     story = in_review()
     story.review("CR-1", "epl", by=who.casefold())
     story.deploy("CR-1", "epl")
     review = made(story).before.reviews[0]
     assert not review.counts and "does not count" in review.why_not
+    assert ("named as" in review.why_not) == who.startswith("ldap")  # another who vouches for the name, the same person
 
 
 def test_an_author_of_any_revision_is_an_author() -> None:

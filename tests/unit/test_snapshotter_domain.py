@@ -186,7 +186,7 @@ def test_operations_does_not_publish_for_what_it_authored_even_at_an_older_revis
         author="local|eli", ptask="local|pia", revision=2, at=T, changed=("author",),
     )  # fmt: skip
     cr = described(CR, fact)
-    for who in ("local|erin", "local|eli"):
+    for who in ("local|erin", "local|eli", "ldap|eli"):  # and whoever else vouches for the name
         with pytest.raises(Forbidden, match="authored"):
             domain.refuse_own(cr, who)
     domain.refuse_own(cr, "local|olga")

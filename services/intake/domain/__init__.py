@@ -15,6 +15,7 @@ from services.intake.domain.change_requests import (
     rolled_back,
     same_registration,
     tested,
+    unknown_ptask,
     withdraw,
 )
 from services.intake.domain.evidence import CodeReview, TestResult, marked, recorded
@@ -53,5 +54,6 @@ __all__ = [
     "schedulable",
     "slug",
     "tested",
+    "unknown_ptask",
     "withdraw",
 ]

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from services.intake.domain.evidence import CodeReview
+from shared.access import subject
 from shared.contracts import (
     CodeReviewRecorded,
     CRChanged,
@@ -167,6 +168,12 @@ def same_registration(cr: CR, command: RegisterCR) -> None:
         )
 
 
+def unknown_ptask(who: str, product_id: str, known_as: Collection[str]) -> Invalid:
+    """The refusal of a PTASK engineer who is none of the product's: nobody could ever decide. `known_as`: who it may be."""
+    hint = f" Is it {' or '.join(sorted(known_as))}?" if known_as else ""
+    return _wrong("ptask", f"{who} is no PTASK engineer of {product_id} whom Daymark knows.{hint}")
+
+
 def change(cr: CR, command: ChangeCR, now: datetime, *, is_held: bool) -> tuple[CR, list[Fact]]:
     """The CR with what is wanted different, or itself and no fact when nothing is.
 
@@ -302,19 +309,22 @@ def rolled_back(cr: CR, report: ReportRolledBack, now: datetime) -> tuple[CR, li
     return after, [fact]
 
 
-def may_review(cr: CR, by: str, by_roles: Collection[str], reviewer: str, reviewer_roles: Collection[str]) -> None:
+def may_review(cr: CR, by: str, reviewer: str, reviewer_roles: Collection[str], operations: Collection[str]) -> None:
     """Return when `by` may record that `reviewer` reviewed this CR. Raises Forbidden with the reason otherwise.
 
     Neither may ever have been its author, nor have registered it (whoever did so acted for the author), nor belong to
-    operations on this product, whatever else they are. The reviewer is an engineer whom Daymark knows: a name that is
-    nobody's could be the author's by another spelling.
+    operations on this product, whatever else they are and whoever vouches for them; `operations`: the subjects of those
+    who do. The reviewer is an engineer whom Daymark knows: a name that is nobody's could be the author's by another
+    spelling.
     """
-    for who, roles in ((by, by_roles), (reviewer, reviewer_roles)):
-        if who in cr.authors:
-            raise Forbidden(f"{who} is an author of {cr.id}; somebody else of engineering reviews it.")
-        if who == cr.registered_by:
+    for who in (by, reviewer):
+        author = next((each for each in cr.authors if subject(each) == subject(who)), None)
+        if author is not None:
+            named = who if author == who else f"{who}, named as {author},"
+            raise Forbidden(f"{named} is an author of {cr.id}; somebody else of engineering reviews it.")
+        if subject(who) == subject(cr.registered_by):
             raise Forbidden(f"{who} registered {cr.id} for its author; somebody else of engineering reviews it.")
-        if "operations" in roles:
+        if subject(who) in operations:
             raise Forbidden(f"{who} belongs to operations, which does no code review and no walkthrough.")
     if "engineer" not in reviewer_roles:
         raise Forbidden(

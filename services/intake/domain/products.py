@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from shared.access import subject
 from shared.contracts import SLI, Clock, Enforcement, Fact, Policy, ProductChanged
 
 _LADDER: tuple[Enforcement, ...] = ("observe", "advise", "enforce")
@@ -52,7 +53,7 @@ def put_policy(product: Product | None, policy: Policy, by: str, now: datetime) 
         return _applied(product, policy, by, now)
     waiting = product.proposal
     if waiting is not None and waiting.policy.version() == version:
-        return (product, []) if waiting.by == by else _applied(product, policy, by, now)
+        return (product, []) if subject(waiting.by) == subject(by) else _applied(product, policy, by, now)
     return replace(product, proposal=Proposal(policy, loosens, by, now)), []
 
 

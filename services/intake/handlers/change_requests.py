@@ -8,7 +8,7 @@ from services.intake import domain, store
 from services.intake.commands import CRDetail, CRs, RecordCodeReview
 from services.intake.handlers import cursors, views
 from services.intake.handlers.deps import Deps, readable, roles
-from shared.access import Call, person
+from shared.access import Call, person, subject
 from shared.answers import Answer
 from shared.contracts import Fact
 from shared.contracts.inbound import ChangeCR, RegisterCR, ReportDeployed, ReportRolledBack, WithdrawCR
@@ -27,14 +27,18 @@ async def register_cr(deps: Deps, call: Call, command: RegisterCR) -> Answer:
 
 async def register(tx: Tx, command: RegisterCR) -> Answer:
     tx.may("register_cr", command.product, of=f"{command.source}/{command.external_id}")
-    policy_version, release = await store.ground(tx, command.product, command.release)
+    policy_version, has_ptask, release = await store.ground(tx, command.product, command.release, command.ptask)
     if policy_version is None:
         raise Invalid(
             f"There is no product {command.product}.",
             fields=[{"path": "body.product", "message": "is not a product here"}],
         )
     existing = None
-    if command.release is not None:
+    if not has_ptask:  # who was one when the same CR was registered may have gone since
+        existing = await store.find(tx, command.source, command.external_id)
+        if existing is None:
+            raise await _unknown_ptask(tx, command.ptask, command.product)
+    if existing is None and command.release is not None:
         try:
             domain.schedulable(release, command.release, command.product, roles(tx, command.product))
         except (Conflict, Invalid):  # a release may have been frozen since the same CR was registered
@@ -74,7 +78,14 @@ async def change(tx: Tx, which: Which, command: ChangeCR) -> Answer:
         for release_id in sorted({before.release_id, after.release_id} - {None}, key=str):
             release = await store.load_release(tx, str(release_id), share=True)
             domain.schedulable(release, str(release_id), before.product_id, own)
+    if after.ptask != before.ptask and "ptask" not in await store.roles_of(tx, after.ptask, before.product_id):
+        raise await _unknown_ptask(tx, after.ptask, before.product_id)
     return await _saved(tx, before, after, facts, policy_version)
+
+
+async def _unknown_ptask(tx: Tx, ptask: str, product_id: str) -> Invalid:
+    known = await store.namesakes(tx, [subject(ptask)], "ptask", product_id)
+    return domain.unknown_ptask(ptask, product_id, ["|".join(each) for each in known])
 
 
 async def report_deployed(deps: Deps, call: Call, which: Which, command: ReportDeployed) -> Answer:
@@ -122,7 +133,9 @@ async def record_code_review(deps: Deps, call: Call, cr_id: str, command: Record
         caller = person(tx.actor)
         reviewer = command.reviewer or caller
         theirs = await store.roles_of(tx, reviewer, before.product_id)
-        domain.may_review(before, caller, roles(tx, before.product_id), reviewer, theirs)
+        both = [subject(caller), subject(reviewer)]
+        operations = [name for _, name in await store.namesakes(tx, both, "operations", before.product_id)]
+        domain.may_review(before, caller, reviewer, theirs, operations)
         review = domain.CodeReview(
             command.how, reviewer, command.reviewed_at, command.where, before.revision, tx.now, caller
         )

@@ -20,7 +20,7 @@ async def plan_release(deps: Deps, call: Call, command: PlanRelease) -> Answer:
     """201 with the new release; 200 with the existing one when the same was planned before."""
     async with deps.db.tx(call) as tx:
         tx.may("plan_release", command.product, of=f"{command.product} {command.name}")
-        policy_version, _ = await store.ground(tx, command.product, None)
+        policy_version, *_ = await store.ground(tx, command.product, None)
         if policy_version is None:
             raise Invalid(f"There is no product {command.product}.")
         release, facts = domain.plan(command.product, command.name, command.planned_at, tx.now)
@@ -59,7 +59,7 @@ async def _move(
         after, facts = move(before, tx.now)
         if facts:
             await store.save_release(tx, before, after)
-        policy_version, _ = await store.ground(tx, before.product_id, None)
+        policy_version, *_ = await store.ground(tx, before.product_id, None)
         return _said(tx, after, facts, policy_version, 200)
 
 

@@ -13,7 +13,7 @@ from services.intake.store.change_requests import (
     product_of,
     save,
 )
-from services.intake.store.doors import first_answer, first_delivery, principal, roles_of, signer
+from services.intake.store.doors import first_answer, first_delivery, namesakes, principal, roles_of, signer
 from services.intake.store.evidence import same_report, save_report
 from services.intake.store.products import (
     ground,
@@ -45,6 +45,7 @@ __all__ = [
     "load_product",
     "load_release",
     "metadata",
+    "namesakes",
     "number_of",
     "principal",
     "product_of",

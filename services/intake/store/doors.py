@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from shared.access import Principal
@@ -18,6 +19,10 @@ _SIGNER = (
 _PRINCIPAL = (
     f"SELECT p.issuer, p.subject, p.name, {_GRANTS} FROM access.principals p"  # noqa: S608
     " WHERE lower(p.issuer) = $1 AND lower(p.subject) = $2 AND NOT p.is_disabled"
+)
+_WITH_ROLE = (
+    "SELECT DISTINCT p.issuer, p.subject FROM access.principals p JOIN access.grants g ON g.principal_id = p.id"
+    " WHERE p.subject = ANY($1) AND NOT p.is_disabled AND g.role = $2 AND g.product_id IN ('*', $3)"
 )
 _ROLES = (
     "SELECT array_agg(DISTINCT g.role) FROM access.principals p JOIN access.grants g ON g.principal_id = p.id"
@@ -49,6 +54,11 @@ async def roles_of(tx: Tx, person: str, product_id: str) -> frozenset[str]:
     """Roles of a person named `issuer|subject` on a product; none when we do not know them."""
     issuer, _, subject = person.partition("|")
     return frozenset(await tx.raw.fetchval(_ROLES, issuer, subject, product_id) or ())
+
+
+async def namesakes(tx: Tx, subjects: Collection[str], role: str, product_id: str) -> list[tuple[str, str]]:
+    """(issuer, subject) of every principal by one of these subjects, whoever vouches for them, with that role on a product."""
+    return [tuple(row) for row in await tx.raw.fetch(_WITH_ROLE, list(subjects), role, product_id)]
 
 
 async def first_delivery(tx: Tx, source: str, delivery: str, body: bytes) -> str:

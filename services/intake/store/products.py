@@ -16,19 +16,30 @@ from shared.db import Tx
 from shared.errors import Stale
 
 # With a release, its row is held until commit, so that it cannot be frozen between our look and our insert.
-_GROUND = "SELECT policy_version FROM products WHERE id = $1"
+_PTASK = (
+    "EXISTS (SELECT 1 FROM access.principals a JOIN access.grants g ON g.principal_id = a.id WHERE a.issuer = $2"
+    " AND a.subject = $3 AND NOT a.is_disabled AND g.role = 'ptask' AND g.product_id IN ('*', $1)) AS has_ptask"
+)
+_GROUND = f"SELECT policy_version, {_PTASK} FROM products WHERE id = $1"  # noqa: S608
 _GROUND_WITH_RELEASE = (
-    "SELECT p.policy_version, r.* FROM products p, releases r WHERE p.id = $1 AND r.id = $2 FOR SHARE OF r"
+    f"SELECT p.policy_version, {_PTASK}, r.* FROM products p, releases r"  # noqa: S608
+    " WHERE p.id = $1 AND r.id = $4 FOR SHARE OF r"
 )
 
 
-async def ground(tx: Tx, product_id: str, release_id: str | None) -> tuple[str | None, Release | None]:
-    """What a CR stands on: the version of its product's policy in force, and its release. None where there is none."""
+async def ground(
+    tx: Tx, product_id: str, release_id: str | None, ptask: str = ""
+) -> tuple[str | None, bool, Release | None]:
+    """What a CR stands on: the version of its product's policy in force, whether `ptask` is a PTASK engineer of it, and its
+    release. None where there is none.
+    """
+    issuer, _, subject = ptask.partition("|")
     if release_id is not None:
-        row = await tx.raw.fetchrow(_GROUND_WITH_RELEASE, product_id, release_id)
+        row = await tx.raw.fetchrow(_GROUND_WITH_RELEASE, product_id, issuer, subject, release_id)
         if row is not None:
-            return row["policy_version"], _release(row)
-    return await tx.raw.fetchval(_GROUND, product_id), None
+            return row["policy_version"], row["has_ptask"], _release(row)
+    row = await tx.raw.fetchrow(_GROUND, product_id, issuer, subject)
+    return (None, False, None) if row is None else (row["policy_version"], row["has_ptask"], None)
 
 
 async def load_product(tx: Tx, product_id: str, *, lock: bool = False) -> Product | None:

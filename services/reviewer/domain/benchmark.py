@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Literal
 
 from services.reviewer.domain.known import Facts, Known
-from shared.access import person
+from shared.access import person, subject
 from shared.contracts import (
     BenchmarkDrafted,
     BenchmarkExpired,
@@ -73,14 +73,14 @@ class Benchmark:
 
 
 def own_hands(facts: Facts, *, before: int | None = None) -> dict[str, str]:
-    """Who authored (at any revision) or deployed the change, and which: their benchmarks of it do not count.
+    """Who (by subject) authored (at any revision) or deployed the change, and which: their benchmarks do not count.
 
     `before`: a deployment; it and later ones are left out.
     """
     deploys = [fact.data for fact in facts.of(CRDeployed) if before is None or fact.data.deployment < before]
-    found = {person(deploy.deployer): "deployed" for deploy in deploys}
+    found = {subject(deploy.deployer): "deployed" for deploy in deploys}
     said = (*facts.of(CRRegistered), *facts.of(CRChanged))
-    return found | {person(fact.data.author): "authored" for fact in said}
+    return found | {subject(fact.data.author): "authored" for fact in said}
 
 
 def benchmark(
@@ -99,7 +99,7 @@ def benchmark(
     itself: only what was published after that.
     """
     known = [fact for fact in later.of(BenchmarkPublished) if fact.data.subject in (cr_id, product_id)]
-    others = [fact for fact in known if person(fact.data.published_by) not in hands]
+    others = [fact for fact in known if subject(fact.data.published_by) not in hands]
     said = {fact.event_id for fact in facts.of(BenchmarkPublished) if fact.data.published_at <= moment}
     before = [fact for fact in others if fact.event_id in said]
     found: Benchmark | None = None
@@ -140,7 +140,7 @@ def _published(
                 own.data,
                 policy,
                 "missing",
-                f"{own.data.snapshot_id} was published by {who}, who {hands[who]} {cr_id}: it does not count.",
+                f"{own.data.snapshot_id} was published by {who}, who {hands[subject(who)]} {cr_id}: it does not count.",
             )
         if after is None:
             return Benchmark("missing", "No benchmark was published for this change or its product.")
@@ -159,7 +159,7 @@ def _pin(facts: Facts, hands: Mapping[str, str], moment: datetime) -> BenchmarkP
     """The last pin that was set by `moment`, unless it was ended by then, or is a hand's of this change."""
     pins = [fact for fact in facts.of(BenchmarkPinned) if fact.data.pinned_at <= moment]
     last = max(pins, key=lambda fact: (fact.data.pinned_at, fact.sequence, fact.event_id), default=None)
-    if last is None or hands.keys() & {person(last.data.pinned_by), person(last.data.published_by)}:
+    if last is None or hands.keys() & {subject(last.data.pinned_by), subject(last.data.published_by)}:
         return None
     ends = [fact.data for fact in facts.of(BenchmarkExpired) if fact.data.pin_id == last.data.pin_id]
     return None if any(end.because == "ended" and end.at <= moment for end in ends) else last.data

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from services.reviewer.domain.digest import changed, in_words
 from services.reviewer.domain.known import Facts
-from shared.access import person
+from shared.access import person, subject
 from shared.contracts import (
     CRChanged,
     CRDeployed,
@@ -76,12 +76,15 @@ class Go:
     changed: tuple[str, ...] = ()
 
 
-def hands_in(facts: Facts) -> dict[str, str]:
-    """Who had a hand in the change and in which way: they give no input on it. The whole set, however late it is heard."""
-    found: dict[str, str] = {}
+def hands_in(facts: Facts) -> dict[str, tuple[str, str]]:
+    """Subject -> (as whom they were named, in which way they had a hand in the change): they give no input on it.
+
+    The whole set, however late it is heard, and whoever vouches for the name.
+    """
+    found: dict[str, tuple[str, str]] = {}
 
     def had(who: str, hand: str) -> None:
-        found.setdefault(person(who), hand)
+        found.setdefault(subject(who), (person(who), hand))
 
     for kind in (CRRegistered, CRChanged):
         for fact in facts.of(kind):
@@ -94,6 +97,12 @@ def hands_in(facts: Facts) -> dict[str, str]:
     return found
 
 
+def _hand(hands: Mapping[str, tuple[str, str]], who: str) -> str:
+    """In which way `who` had a hand in the change; empty when they had none."""
+    named, hand = hands.get(subject(who), (who, ""))
+    return hand if named == who else f"{hand}, named as {named}"
+
+
 def reviews(facts: Facts, everything: Facts, digest: str, parts: Mapping[str, str]) -> tuple[Review, ...]:
     """Every input known in `facts`, oldest first, judged against the dossier's digest."""
     given = facts.of(ReviewGiven)
@@ -102,15 +111,15 @@ def reviews(facts: Facts, everything: Facts, digest: str, parts: Mapping[str, st
     for acknowledged in facts.of(ReviewAcknowledged):
         for answer in acknowledged.data.answers:
             answers[answer.review_id, answer.item_id] = (answer, acknowledged.data.by, acknowledged.data.at)
-    last = {fact.data.by: fact.data.review_id for fact in given if fact.data.by not in hands}
+    last = {subject(fact.data.by): fact.data.review_id for fact in given if subject(fact.data.by) not in hands}
     found = []
     for fact in given:
         data = fact.data
         differs = changed(data.parts, parts) if data.digest != digest else ()
-        is_last = last.get(data.by) == data.review_id
+        is_last = last.get(subject(data.by)) == data.review_id
         why_not = ""
-        if data.by in hands:
-            why_not = f"{data.by} {hands[data.by]}, so this input does not count."
+        if hand := _hand(hands, data.by):
+            why_not = f"{data.by} {hand}, so this input does not count."
         elif data.digest != digest:
             why_not = f"Void: {in_words(differs)} after it was given."
         elif not is_last:
@@ -172,8 +181,7 @@ def check_open(cr_id: str, is_withdrawn: bool, deployed_at: datetime | None) -> 
 
 def check_reviewer(who: str, facts: Facts) -> None:
     """Raise Forbidden for anybody who had a hand in the change."""
-    hand = hands_in(facts).get(who)
-    if hand is not None:
+    if hand := _hand(hands_in(facts), who):
         raise Forbidden(f"{who} {hand}, and gives no input on it.")
 
 

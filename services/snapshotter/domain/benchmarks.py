@@ -9,6 +9,7 @@ from typing import Literal
 
 from services.snapshotter.domain.pins import Pin
 from services.snapshotter.domain.values import ChangeRequest, Deployment, Observation, Snapshot, Window
+from shared.access import subject
 from shared.contracts import BenchmarkHealth, Policy
 from shared.errors import Conflict, Forbidden
 
@@ -49,7 +50,7 @@ def standing(
     One published or pinned by an author or deployer of this CR does not count: operations never act on what they made
     or deployed, and that may be heard later than the benchmark.
     """
-    by, hands = deployed_at or now, cr.authors | cr.deployers
+    by, hands = deployed_at or now, frozenset(map(subject, cr.authors | cr.deployers))
     everything = list(benchmarks)
     known = sorted(
         (
@@ -59,7 +60,7 @@ def standing(
         ),
         key=lambda b: (b.taken_at, b.number),
     )
-    own = [b for b in known if b.taken_by in hands]
+    own = [b for b in known if subject(b.taken_by) in hands]
     others = [b for b in known if b not in own]
     late = tuple(b for b in others if deployed_at is not None and b.taken_at >= deployed_at)
     before = [b for b in others if b not in late]
@@ -103,7 +104,7 @@ def _pinned(
     if last is None or (last.ended_at is not None and last.ended_at <= by):
         return None, None, ""
     found = next((b for b in benchmarks if b.id == last.snapshot_id and b.kind == "benchmark"), None)
-    mine = next((who for who in (last.pinned_by, found.taken_by if found else "") if who in hands), None)
+    mine = next((who for who in (last.pinned_by, found.taken_by if found else "") if subject(who) in hands), None)
     if found is None or mine is not None:
         return None, None, f"; {last.id} does not hold for it: {mine} authored or deployed it" if mine else ""
     return last, found, ""
@@ -112,7 +113,7 @@ def _pinned(
 def refuse_own(cr: ChangeRequest, who: str) -> None:
     """Operations may not publish for a CR that they authored or deployed. Raises Forbidden."""
     for people, did in ((cr.authors, "authored"), (cr.deployers, "deployed")):
-        if who in people:
+        if subject(who) in map(subject, people):
             raise Forbidden(f"{who} {did} {cr.id}; somebody else of operations publishes its benchmark.")
 
 
