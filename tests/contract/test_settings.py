@@ -84,6 +84,37 @@ def test_no_setting_shows_what_it_keeps_secret(monkeypatch: pytest.MonkeyPatch) 
         assert "geheim" not in str(refused.value), name
 
 
+async def test_no_answer_and_no_error_shows_what_a_setting_keeps_secret(capfd: pytest.CaptureFixture[str]) -> None:
+    import asyncio
+    import importlib
+
+    import httpx2
+
+    from services.snapshotter.sources import open_source
+
+    secret = "postgresql://intake:geheim@127.0.0.1:1/daymark"
+    settings = Settings(
+        database_url=secret, sources={"main": {"kind": "prometheus", "url": "http://u:geheim@127.0.0.1:1", "headers": {"A": "geheim"}}},
+        webhooks={"github": {"kind": "github", "secrets": ["geheim, sixteen letters"], "integration": "local|github"}},
+    )  # fmt: skip
+    shown = ""
+    for service in SERVICES:
+        app = importlib.import_module(f"services.{service}.app").build(settings)
+        transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://daymark.test") as client:
+            for path in ("version", "readyz", "healthz", "metrics", "openapi.json", "v1/nothing"):
+                answer = await client.get(f"/{service}/{path}")
+                shown += answer.text + repr(answer.headers)
+        async with app.router.lifespan_context(app):  # nothing answers there: what is logged of that is read below
+            await asyncio.sleep(0.1)
+    for wrong in ({"url": "geheim"}, {"headers": "geheim"}, {"timeout_s": "geheim"}, {"kind": "geheim"}):
+        said = settings.sources.get_secret_value()["main"]
+        with pytest.raises(ValueError, match="main") as refused:
+            open_source("main", {**said, **wrong} if "kind" not in wrong else {**said, "kind": "prometeus"})
+        shown += str(refused.value)
+    assert "geheim" not in shown + "".join(capfd.readouterr())
+
+
 @pytest.mark.parametrize(
     "lonely",
     [

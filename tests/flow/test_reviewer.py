@@ -639,6 +639,15 @@ async def test_who_is_not_signed_in_is_told_how(house: House) -> None:
     assert (await house.client.get("/static/daymark.css")).headers["content-type"].startswith("text/css")
 
 
+async def test_a_page_asked_for_what_it_does_not_know_says_so_as_the_other_doors_do(house: House) -> None:
+    for path in ("/?product=epl", "/glossary?word=CR", "/change-requests/CR-1?revision=1", "/sign-in?lnik=x"):
+        answer = await house.client.get(path, headers={"Authorization": f"Bearer {house.keys['olga']}"})
+        assert answer.status_code == 422 and answer.headers["content-type"].startswith("text/html")
+        assert "There is no query parameter" in answer.text
+    assert (await house.client.post("/sign-out?all=true")).status_code == 422
+    assert (await house.client.get("/?product=epl")).status_code == 401, "who shows no key is told nothing else"
+
+
 async def test_what_is_no_link_is_told_so_on_a_page(house: House) -> None:
     assert "used before" in await page(house, f"/sign-in?link={'x' * 300}", 401)
 

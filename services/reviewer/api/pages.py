@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from fastapi.routing import APIRoute
 
 from services.reviewer import console, handlers
 from services.reviewer.console import words
@@ -17,6 +16,7 @@ from services.reviewer.domain.evidence import Case
 from shared.contracts import Policy
 from shared.doors.caller import COOKIE, Caller, deps_of
 from shared.doors.problems import request_id
+from shared.doors.strict import StrictRoute
 from shared.errors import DaymarkError, NotFound, Unauthenticated
 
 _SESSION_S = 12 * 3600
@@ -33,8 +33,8 @@ _HEADERS = {
 Deps = Annotated[handlers.Deps, Depends(deps_of)]
 
 
-class _Pages(APIRoute):
-    """A no is a page as well."""
+class _Pages(StrictRoute):
+    """As strict as the other doors; a no is a page as well."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer = super().get_route_handler()
