@@ -94,7 +94,8 @@ async def test_no_answer_and_no_error_shows_what_a_setting_keeps_secret(capfd: p
 
     secret = "postgresql://intake:geheim@127.0.0.1:1/daymark"
     settings = Settings(
-        database_url=secret, sources={"main": {"kind": "prometheus", "url": "http://u:geheim@127.0.0.1:1", "headers": {"A": "geheim"}}},
+        database_url=secret,
+        sources={"main": {"kind": "prometheus", "url": "http://u:geheim@127.0.0.1:1", "headers": {"A": "geheim"}}},
         webhooks={"github": {"kind": "github", "secrets": ["geheim, sixteen letters"], "integration": "local|github"}},
     )  # fmt: skip
     shown = ""
@@ -105,8 +106,12 @@ async def test_no_answer_and_no_error_shows_what_a_setting_keeps_secret(capfd: p
             for path in ("version", "readyz", "healthz", "metrics", "openapi.json", "v1/nothing"):
                 answer = await client.get(f"/{service}/{path}")
                 shown += answer.text + repr(answer.headers)
-        async with app.router.lifespan_context(app):  # nothing answers there: what is logged of that is read below
-            await asyncio.sleep(0.1)
+        if service in (
+            "intake",
+            "snapshotter",
+        ):  # who are given these; nothing answers them, and what is logged is read
+            async with app.router.lifespan_context(app):
+                await asyncio.sleep(0.1)
     for wrong in ({"url": "geheim"}, {"headers": "geheim"}, {"timeout_s": "geheim"}, {"kind": "geheim"}):
         said = settings.sources.get_secret_value()["main"]
         with pytest.raises(ValueError, match="main") as refused:
