@@ -84,11 +84,12 @@ def test_no_setting_shows_what_it_keeps_secret(monkeypatch: pytest.MonkeyPatch) 
         assert "geheim" not in str(refused.value), name
 
 
-async def test_no_answer_and_no_error_shows_what_a_setting_keeps_secret(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_no_answer_and_no_error_shows_what_a_setting_keeps_secret(caplog: pytest.LogCaptureFixture) -> None:
     import asyncio
     import importlib
 
     import httpx2
+    import structlog
 
     from services.snapshotter.sources import open_source
 
@@ -98,7 +99,7 @@ async def test_no_answer_and_no_error_shows_what_a_setting_keeps_secret(capfd: p
         sources={"main": {"kind": "prometheus", "url": "http://u:geheim@127.0.0.1:1", "headers": {"A": "geheim"}}},
         webhooks={"github": {"kind": "github", "secrets": ["geheim, sixteen letters"], "integration": "local|github"}},
     )  # fmt: skip
-    shown = ""
+    shown, logged = "", []
     for service in SERVICES:
         app = importlib.import_module(f"services.{service}.app").build(settings)
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
@@ -110,14 +111,16 @@ async def test_no_answer_and_no_error_shows_what_a_setting_keeps_secret(capfd: p
             "intake",
             "snapshotter",
         ):  # who are given these; nothing answers them, and what is logged is read
-            async with app.router.lifespan_context(app):
-                await asyncio.sleep(0.1)
+            with structlog.testing.capture_logs() as lines:
+                async with app.router.lifespan_context(app):
+                    await asyncio.sleep(0.1)
+            logged += lines
     for wrong in ({"url": "geheim"}, {"headers": "geheim"}, {"timeout_s": "geheim"}, {"kind": "geheim"}):
         said = settings.sources.get_secret_value()["main"]
         with pytest.raises(ValueError, match="main") as refused:
             open_source("main", {**said, **wrong} if "kind" not in wrong else {**said, "kind": "prometeus"})
         shown += str(refused.value)
-    assert "geheim" not in shown + "".join(capfd.readouterr())
+    assert logged and "geheim" not in shown + repr(logged) + caplog.text
 
 
 @pytest.mark.parametrize(
