@@ -14,6 +14,7 @@ HOURS = 24
 MOST_DAYS = 8  # the tables were fitted on up to seven days before the benchmark
 DAY_READ = 0.5  # an earlier day counts when this share of its steps was read by some SLI
 SETTLE_MOST_S = 7200.0
+FEW = 32
 _HAIR = 1e-6  # clocks that differ by less than this share of a step are the same clock
 
 
@@ -21,10 +22,19 @@ _HAIR = 1e-6  # clocks that differ by less than this share of a step are the sam
 class Stack:
     """Some SLIs on one clock that starts at the deploy; T steps a day, padded to whole hours."""
 
-    days: Floats  # (D, n, T) earlier days, oldest first, the benchmark among them
-    after: Floats  # (n, T)
+    all: Floats  # (D + 1, n, T) earlier days, oldest first, the benchmark among them; behind them the after day
     exponent: Ints  # (n,) values were multiplied by 2**-exponent: exact, and no scale is special
     is_full: bool  # every step of every day was read
+
+    @property
+    def days(self) -> Floats:
+        """(D, n, T)"""
+        return self.all[:-1]
+
+    @property
+    def after(self) -> Floats:
+        """(n, T)"""
+        return np.asarray(self.all[-1])
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ class Clock:
         # in the days before as well. Later ones are a hole, and stay expected.
         silent = np.arange(self.width) * step < settle_s - _HAIR * step
         nothing = silent.copy()
-        nothing[at[keep]] |= ~np.isfinite(np.asarray(after.values)[:, keep]).any(axis=0)
+        nothing[at[keep]] |= ~_read(after.values, keep)
         leading = int(np.argmin(np.append(nothing, False)))
         silent[: leading if leading * step <= SETTLE_MOST_S else 0] = True
         self.expected = (np.arange(self.width) * step < DAY_S - _HAIR * step) & ~silent
@@ -88,10 +98,11 @@ class Clock:
         self.at_border = order[-1] == -1 and any(abs(w.end_s - deployed_at_s) <= 2 * step for w in history)
 
     def take(self, rows: slice, room: Floats | None = None) -> Stack:
-        """Copy some rows, into (days + 1, n or more, width) `room` if given. Infinities count as not read. Inputs are
+        """Copy some rows, into `room` if given, for (days + 1, n, width) or more. Infinities count as not read. Inputs are
         never changed."""
         n = len(range(*rows.indices(np.shape(self._after.values)[0])))
-        out = np.empty((self.days + 1, n, self.width)) if room is None else room[: self.days + 1, :n]
+        size = (self.days + 1) * n * self.width
+        out = (np.empty(size) if room is None else room[:size]).reshape(self.days + 1, n, self.width)
         if not self._is_whole:
             out.fill(np.nan)
         for d, pieces in enumerate((*self._past, [self._after])):
@@ -107,12 +118,22 @@ class Clock:
         size = np.fmax.reduce(np.fmax(high, -low), axis=0)
         exponent = np.clip(np.frexp(np.where(np.isfinite(size), size, 0.0))[1], -1000, 1000)
         out *= np.ldexp(1.0, -exponent)[:, None]
-        return Stack(out[:-1], out[-1], exponent.astype(np.intp), full)
+        return Stack(out, exponent.astype(np.intp), full)
 
 
 def _piece(values: np.ndarray, source: Ints, target: Ints) -> _Piece:
     """With slices where the steps follow each other, as they almost always do."""
     return _Piece(values, _run(source), _run(target))
+
+
+def _read(values: np.ndarray, steps: Ints) -> Bools:
+    """Which of the steps were read of some series. (The first few have nearly always read them all.)"""
+    seen, at = np.zeros(len(steps), bool), _run(steps)
+    for lo in range(0, len(values), FEW):
+        seen |= np.isfinite(np.asarray(values)[lo : lo + FEW, at]).any(axis=0)
+        if seen.all():
+            break
+    return seen
 
 
 def _run(at: Ints) -> slice | Ints:
@@ -137,6 +158,5 @@ def _days(history: Sequence[Window], origin: float, width: int, step_s: float) -
         for d in np.unique(day[day < 0]).tolist():
             keep = np.flatnonzero((day == d) & (at < width))
             out.setdefault(d, []).append(_piece(w.values, keep, at[keep]))
-            seen = np.isfinite(np.asarray(w.values)[:, _run(keep)]).any(axis=0)
-            read[d] = read.get(d, 0) + int(seen.sum())
+            read[d] = read.get(d, 0) + int(_read(w.values, keep).sum())
     return {d: pieces for d, pieces in out.items() if read[d] >= DAY_READ * DAY_S / step_s}

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.snapshotter.judge.order import count_of, longest_run, quantile, sorted_with_count
-from services.snapshotter.judge.values import Floats, Ints
+from services.snapshotter.judge.order import count_of, longest_run, quantile, quantiles, sorted_with_count
+from services.snapshotter.judge.values import Floats
 
 # Of an hour's steps this share must have been read for the hour to count.
 HOUR_READ = 0.3
@@ -21,13 +21,13 @@ class Days:
     """Measures of D days of N series; every array is (D, N) unless said otherwise."""
 
     hour_mid: Floats  # (D, N, H) median of the hour
-    half_mid: Floats  # (D, N, 2H) median of each half of the hour
+    half_mid: Floats  # (D, N, 2H) median of each half of the hour (NaN on days that are not near)
     hour_up: Floats  # (D, N, H) 90 % quantile inside the hour - its median
     hour_down: Floats  # (D, N, H) its median - 10 % quantile
     hour_top: Floats  # (D, N, H) highest of the hour - its median
     hour_low: Floats  # (D, N, H) its median - lowest
     hour_noise: Floats  # (D, N, H) typical step-to-step movement inside the hour
-    residual: Floats  # (D, N, T) samples minus the median of their hour, ascending, inf for what was not read
+    residual: Floats  # (1, N, T) of the last day: samples minus the median of their hour, ascending, inf for what was not read
     q: Floats  # (7, D, N) quantiles of the day: 0, 5, 25, 50, 75, 95, 100 %
     r: Floats  # (6, D, N) quantiles of the residual: 0, .5, 3, 97, 99.5, 100 %
     mean: Floats
@@ -36,7 +36,7 @@ class Days:
     zeros: Floats  # share of the read steps that are exactly 0
     still: Floats  # longest run of one value, as a share of the day
     dead: Floats  # longest run of exactly 0, as a share of the day
-    tick: Floats  # smallest step between two values that were seen
+    tick: Floats  # smallest step between two values that were seen (NaN on days that are not near)
 
     @property
     def hour_spread(self) -> Floats:
@@ -50,46 +50,50 @@ RESIDUALS = (0.0, 0.005, 0.03, 0.97, 0.995, 1.0)
 
 
 def room_for(days: int, series: int, steps: int) -> Floats:
-    """Room to work in, for `measure`: new memory costs more than what is done in it, so it is asked for once."""
-    return np.empty((3, days, series, steps))
+    """Room for samples, or for `measure` to work in: new memory costs more than what is done in it, so it is asked for once."""
+    return np.empty(days * series * steps)
 
 
-def measure(values: Floats, hours: int, keep_residual: bool = True, room: Floats | None = None) -> Days:
+def measure(values: Floats, hours: int, *, near: int = 0, room: Floats | None = None) -> Days:
     """Measure (D, N, T) days cut into `hours` blocks of equal length (T must be a multiple).
 
-    Without `keep_residual` its place is empty, (D, N, 0): only the after day's is ever asked for.
-    `room` is from `room_for`, at least D and N and exactly T large; what is in it afterwards means nothing.
+    Of the days before `near` nobody asks the halves of hours or the tick: there they are NaN. Residuals are kept of the
+    last day alone. `values` are sorted in their place: give a copy. `room` is from `room_for`, for so many or more; what
+    is in it afterwards means nothing.
     """
     d, n, t = values.shape
     width = t // hours
-    s, rs, work = (room if room is not None else room_for(d, n, t))[:, :d, :n]
-    s[...] = values
-    blocks = s.reshape(d, n, hours, width)  # a view: halves, then hours, then the day are sorted in their place
-    half_mid = _halves(blocks)
-    blocks.sort(axis=-1)
-    got = count_of(blocks)
-    enough = got >= max(1.0, HOUR_READ * width)
-    low, lower, mid, upper, high = (np.where(enough, quantile(blocks, got, q), np.nan) for q in HOUR_QUANTILES)
-    s.sort(axis=-1)
-    count = count_of(s)
-    full = bool(count.size) and int(count.min()) == t  # without gaps plain sums do
-    np.subtract(values.reshape(d, n, hours, width), mid[..., None], out=rs.reshape(d, n, hours, width))
-    rs.sort(axis=-1)
-    rcount = count_of(rs)
-    step = np.subtract(values[..., 1:], values[..., :-1], out=work[..., 1:])
-    np.abs(step, out=step)
+    values = np.ascontiguousarray(values)
+    work = (room if room is not None else room_for(d, n, t))[: values.size].reshape(d, n, t)
+    # What needs the steps in their order comes first.
+    total = values.sum(axis=-1)
+    full = not np.isnan(total).any()  # without gaps plain sums do
+    total = total if full else np.nansum(values, axis=-1)
+    step = _steps(values, work)
+    np.abs(work, out=work)
     steps = np.asarray(t - 1 if full else (~np.isnan(step)).sum(axis=-1))
     noise = (step.sum(axis=-1) if full else np.nansum(step, axis=-1)) / np.maximum(steps, 1)
     hour_noise = _hourly(step, hours, width, full)
-    still = (_longest_still(step, full) + 1) / t
-    gap = np.subtract(s[..., 1:], s[..., :-1], out=work[..., 1:])
-    total = values.sum(axis=-1) if full else np.nansum(values, axis=-1)
+    still = (longest_run(step == 0) + 1) / t
+    zeros, dead, zero = np.zeros((d, n)), np.zeros((d, n)), values == 0
+    rows = zero.any(axis=-1)  # few series are ever 0
+    zeros[rows], dead[rows] = np.count_nonzero(zero[rows], axis=-1), longest_run(zero[rows]) / t
+    # Halves, then hours, then the day are sorted in their place.
+    blocks = values.reshape(d, n, hours, width)
+    half_mid, tick = np.full((d, n, 2 * hours), np.nan), np.full((d, n), np.nan)
+    half_mid[near:] = _halves(blocks[near:])
+    blocks.sort(axis=-1)
+    got = count_of(blocks)
+    enough = got >= max(1.0, HOUR_READ * width)
+    low, lower, mid, upper, high = (np.where(enough, v, np.nan) for v in quantiles(blocks, got, HOUR_QUANTILES))
+    residual = np.subtract(blocks, mid[..., None], out=work.reshape(d, n, hours, width)).reshape(d, n, t)
+    residual.sort(axis=-1)
+    r = np.stack(quantiles(residual, count_of(residual), RESIDUALS))
+    last = np.where(np.isnan(residual[-1:]), np.inf, residual[-1:])
+    values.sort(axis=-1)
+    count = count_of(values)
+    tick[near:] = _tick(_steps(values[near:], work[near:]), full)
     least = np.maximum(count, 1)
-    zeros, dead = np.zeros((d, n)), np.zeros((d, n))
-    has_zero = (s[..., 0] <= 0) & ~(s[..., -1] < 0) if t else np.zeros((d, n), bool)
-    if has_zero.any():
-        zero = values[has_zero] == 0
-        zeros[has_zero], dead[has_zero] = zero.sum(axis=-1), longest_run(zero) / t
     return Days(
         hour_mid=mid,
         half_mid=half_mid,
@@ -98,17 +102,35 @@ def measure(values: Floats, hours: int, keep_residual: bool = True, room: Floats
         hour_top=high - mid,
         hour_low=mid - low,
         hour_noise=hour_noise,
-        residual=np.where(np.isnan(rs), np.inf, rs) if keep_residual else np.empty((d, n, 0)),
-        q=np.stack([quantile(s, count, x) for x in QUANTILES]),
-        r=np.stack([quantile(rs, rcount, x) for x in RESIDUALS]),
+        residual=last,
+        q=np.stack(quantiles(values, count, QUANTILES)),
+        r=r,
         mean=total / least,
         noise=noise,
         read=count / t,
         zeros=zeros / least,
         still=still,
         dead=dead,
-        tick=_tick(gap, full),
+        tick=tick,
     )
+
+
+def _steps(values: Floats, out: Floats) -> Floats:
+    """(D, N, T) -> (D, N, T - 1) each value minus the one before, in `out`. All rows at once is twice as fast as one by
+    one; the steps from the end of a row to the start of the next are not looked at."""
+    np.subtract(values.reshape(-1)[1:], values.reshape(-1)[:-1], out=out.reshape(-1)[:-1])
+    out[..., -1:] = 0
+    return out[..., :-1]
+
+
+def parted(d: Days) -> tuple[Days, Days]:
+    """The earlier days, and the last one by itself. (Residuals are the last day's.)"""
+    axis = {"q": 1, "r": 1}
+    rest = {k: v for k, v in vars(d).items() if k != "residual"}
+    earlier, last = (
+        {k: v[(slice(None),) * axis.get(k, 0) + (days,)] for k, v in rest.items()} for days in (np.s_[:-1], np.s_[-1:])
+    )
+    return Days(**earlier, residual=np.empty((*earlier["read"].shape, 0))), Days(**last, residual=d.residual)
 
 
 def _halves(blocks: Floats) -> Floats:
@@ -129,17 +151,6 @@ def _halves(blocks: Floats) -> Floats:
         s, got = sorted_with_count(part)
         out[..., k] = np.where(got >= max(1.0, HOUR_READ * part.shape[-1]), quantile(s, got, 0.5), np.nan)
     return out.reshape(d, n, 2 * hours)
-
-
-def _longest_still(step: Floats, full: bool) -> Ints:
-    """(D, N, T - 1) absolute steps -> the longest run of steps that are 0."""
-    out = np.zeros(step.shape[:-1], np.intp)
-    if step.shape[-1]:
-        rows = (np.minimum if full else np.fmin).reduce(
-            step, axis=-1
-        ) == 0  # most series never repeat a value: only the others are walked
-        out[rows] = longest_run(step[rows] == 0)
-    return out
 
 
 def _tick(gap: Floats, full: bool) -> Floats:

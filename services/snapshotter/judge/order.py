@@ -5,6 +5,8 @@ numpy's nan-functions do the same an order of magnitude slower; here one sort pe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from services.snapshotter.judge.values import Bools, Floats, Ints
@@ -25,19 +27,28 @@ def count_of(s: Floats) -> Ints:
 
 def quantile(s: Floats, count: Ints, q: float) -> Floats:
     """Quantile `q` of sorted rows by linear interpolation (Hyndman and Fan's type 7); NaN for an empty row."""
+    return quantiles(s, count, (q,))[0]
+
+
+def quantiles(s: Floats, count: Ints, qs: Sequence[float]) -> list[Floats]:
+    """Several quantiles of the same sorted rows."""
     if not s.shape[-1]:
-        return np.full(s.shape[:-1], np.nan)
+        return [np.full(s.shape[:-1], np.nan) for _ in qs]
     if count.size and (least := int(count.min())) > 0 and least == int(count.max()):  # one place for all rows
-        lo1 = int(q * (least - 1))
-        x, y = s[..., lo1], s[..., min(lo1 + 1, least - 1)]
-        return np.asarray(x + (q * (least - 1) - lo1) * (y - x))
+        places = [(q * (least - 1), int(q * (least - 1))) for q in qs]
+        return [_between(s[..., lo], s[..., min(lo + 1, least - 1)], at - lo) for at, lo in places]
     last = np.maximum(count - 1, 0)
-    at = q * last
-    lo = at.astype(np.intp)
-    row = np.arange(count.size).reshape(count.shape) * s.shape[-1]
-    flat = s.reshape(-1)
-    x, y = flat[row + lo], flat[row + np.minimum(lo + 1, last)]
-    return np.asarray(x + (at - lo) * (y - x))
+    row, flat = np.arange(count.size).reshape(count.shape) * s.shape[-1], s.reshape(-1)
+    out = []
+    for q in qs:
+        at = q * last
+        lo = at.astype(np.intp)
+        out.append(_between(flat[row + lo], flat[row + np.minimum(lo + 1, last)], at - lo))
+    return out
+
+
+def _between(x: Floats, y: Floats, share: float | Floats) -> Floats:
+    return np.asarray(x + share * (y - x))
 
 
 def over(s: Floats, limit: Floats) -> Ints:

@@ -10,7 +10,7 @@ import numpy as np
 from services.snapshotter.judge import guards, plain, reasons
 from services.snapshotter.judge.align import DAY_S, HOURS, Clock
 from services.snapshotter.judge.early import early
-from services.snapshotter.judge.measures import Days, join, measure, room_for
+from services.snapshotter.judge.measures import Days, join, measure, parted, room_for
 from services.snapshotter.judge.tables import Fitted
 from services.snapshotter.judge.tables.shipped import SHIPPED
 from services.snapshotter.judge.values import Comparison, Ints, Rule, Window
@@ -106,22 +106,22 @@ class _Case:
 
 def measured(clock: Clock, rows: slice) -> tuple[Days, Days, guards.Read, Ints]:
     """Measures of the earlier days and of the after day, a few SLIs at a time so that they stay in the cache."""
-    xs, ys, counts, exponents = [], [], [], []
+    found, counts, exponents = [], [], []
     few = min(rows.stop - rows.start, max(2, CACHED // (clock.days + 1)))
-    samples, room = np.empty((clock.days + 1, few, clock.width)), room_for(clock.days, few, clock.width)
+    samples, room = (room_for(clock.days + 1, few, clock.width) for _ in range(2))
     for lo in range(rows.start, rows.stop, few):
         s = clock.take(slice(lo, min(lo + few, rows.stop)), samples)
-        with np.errstate(all="ignore"):
-            xs.append(measure(s.days, HOURS, keep_residual=False, room=room))
-            ys.append(measure(s.after[None], HOURS, room=room))
-        if s.is_full:
-            low, high = (np.stack([xs[-1].q[k, clock.benchmark], ys[-1].q[k, 0]]) for k in (0, -1))
-            counts.append(guards.all_read(low, high, s.exponent))
-        else:
+        if not s.is_full:
             counts.append(guards.count(s.days[clock.benchmark], s.after, clock.expected, s.exponent))
+        with np.errstate(all="ignore"):
+            found.append(measure(s.all, HOURS, near=clock.benchmark, room=room))
+        if s.is_full:
+            low, high = found[-1].q[0], found[-1].q[-1]
+            both = [clock.benchmark, -1]
+            counts.append(guards.all_read(low[both], high[both], s.exponent))
         exponents.append(s.exponent)
     got = guards.Read(*(np.concatenate([getattr(c, f) for c in counts], axis=-1) for f in vars(counts[0])))
-    return join(xs), join(ys), got, np.concatenate(exponents)
+    return *parted(join(found)), got, np.concatenate(exponents)
 
 
 def _full(case: _Case) -> list[Comparison]:

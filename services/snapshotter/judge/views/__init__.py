@@ -113,4 +113,4 @@ def look(earlier: Days, benchmark: int, after: Days, at_border: bool) -> Floats:
         for ask, needs_border, needs_days in VIEWS.values():
             if (at_border or not needs_border) and (days > 1 or not needs_days):
                 answers |= ask(x, benchmark, y, s)
-    return np.stack([answers.get(name, unknown) for name in NAMES], axis=-1)
+    return np.stack([answers.get(name, unknown) for name in NAMES]).T  # a number's answers lie side by side

@@ -8,7 +8,7 @@ from services.snapshotter.judge.measures import Days
 from services.snapshotter.judge.order import median
 from services.snapshotter.judge.values import Floats
 from services.snapshotter.judge.views.level import quarters
-from services.snapshotter.judge.views.scale import Scale, quantile_of, ratio
+from services.snapshotter.judge.views.scale import Scale, quantile_of, quantiles_of, ratio
 
 
 def beyond(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Floats]:
@@ -48,35 +48,39 @@ _TYPICAL = frozenset("q50 mean q75 q95 r97 sp no".split())  # noqa: SIM905
 
 def pairs_beyond(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Floats]:
     """What the after-day did to the benchmark, beyond what any earlier day did to the day before it, up or down."""
-    now = _moves(earlier.hour_mid[benchmark], after.hour_mid[0])
-    past = _moves(earlier.hour_mid[:-1], earlier.hour_mid[1:])
+    half = earlier.read.shape[1] // 2  # what follows is the mirror
+    mid, days = after.hour_mid[0, :half], earlier.hour_mid[:, :half]
+    now, past = _moves(mid - days[benchmark]), _moves(np.diff(days, axis=0))
     out = {}
-    for k, v in now.items():
-        ever = np.fmax.reduce(past[k], axis=0)
-        most = np.fmax(ever, np.roll(ever, len(ever) // 2))  # the mirror of a series says what it did the other way
+    for k, (up, down) in now.items():
+        v, most = np.concatenate([up, down]), np.tile(np.fmax.reduce(np.fmax(*past[k]), axis=0), 2)
         out["p_" + k] = ratio(v - most, s.usual)
         out["pr_" + k] = ratio(v, np.fmax(most, 0) + 0.1 * s.usual)
-    floor = s.floor[:, None]
     for k, field in (("sp", "hour_spread"), ("sn", "hour_noise"), ("top", "hour_top")):
-        days, day = np.log(getattr(earlier, field) + floor), np.log(getattr(after, field)[0] + floor)
-        was = np.abs(median(np.diff(days, axis=0)))
-        above = day - np.fmax.reduce(days, axis=0)
-        out["p_" + k] = median(day - days[benchmark]) - np.fmax.reduce(was, axis=0)
-        out["x_" + k] = median(above)
-        out["xs_" + k] = (above > 0).mean(-1)
+        rows = np.s_[:] if k == "top" else np.s_[:half]  # spread and noise are the same upside down
+        floor = s.floor[rows, None]
+        logs = np.log(getattr(earlier, field)[:, rows] + floor)
+        day = np.log(getattr(after, field)[0, rows] + floor)
+        was = np.abs(median(np.diff(logs, axis=0)))
+        above = day - np.fmax.reduce(logs, axis=0)
+        found = {"p_": median(day - logs[benchmark]) - np.fmax.reduce(was, axis=0), "x_": median(above)}
+        found["xs_"] = (above > 0).mean(-1)
+        out |= {name + k: v if k == "top" else np.tile(v, 2) for name, v in found.items()}
     return out
 
 
-def _moves(b: Floats, y: Floats) -> dict[str, Floats]:
-    """(..., N, H) days -> how far the level, its weakest quarter, its end against its start and its end moved up."""
-    d = y - b
+def _moves(d: Floats) -> dict[str, tuple[Floats, Floats]]:
+    """(..., N, H) differences of days -> how far the level, its weakest quarter, its end against its start and its end
+    moved up, and how far down."""
     third = max(1, d.shape[-1] // 3)
-    last = median(d[..., -third:])
+    level, parts = median(d), quarters(d)
+    lower, last, upper = quantiles_of(d[..., -third:], (0.25, 0.5, 0.75))
+    end = last - median(d[..., :third])
     return {
-        "lvl": median(d),
-        "weak": np.fmin.reduce(quarters(d)),
-        "end": last - median(d[..., :third]),
-        "last": quantile_of(d[..., -third:], 0.25),
+        "lvl": (level, -level),
+        "weak": (np.fmin.reduce(parts), -np.fmax.reduce(parts)),
+        "end": (end, -end),
+        "last": (lower, -upper),
     }
 
 

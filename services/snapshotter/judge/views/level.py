@@ -10,7 +10,7 @@ import numpy as np
 from services.snapshotter.judge.measures import QUANTILES, Days
 from services.snapshotter.judge.order import median, nan_to
 from services.snapshotter.judge.values import Floats
-from services.snapshotter.judge.views.scale import Scale, quantile_of, ratio
+from services.snapshotter.judge.views.scale import Scale, quantile_of, quantiles_of, ratio
 
 
 def quarters(a: Floats) -> Floats:
@@ -120,7 +120,9 @@ def late(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Floa
     step, at, mean0, mean1 = late_start(d)
     is_late = np.arange(hours) >= at[:, None]
     then, first = np.where(is_late, d, np.nan), np.where(is_late, np.nan, d)
-    gap = quantile_of(then, 0.25) - quantile_of(first, 0.75)
+    tenth, quarter = quantiles_of(then, (0.1, 0.25))
+    middle, most = quantiles_of(first, (0.5, 0.75))
+    gap = quarter - most
     error = np.nansum((then - mean1[:, None]) ** 2, -1) + np.nansum((first - mean0[:, None]) ** 2, -1)
     jump = y[row, at] - y[row, at - 1]
     return {
@@ -131,8 +133,8 @@ def late(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Floa
         "late_share": (hours - at) / hours,
         "late_weak_A": ratio(gap, s.usual),
         "late_weak_w": ratio(gap, s.width),
-        "late_q_A": ratio(quantile_of(then, 0.1), s.usual),
-        "bef_A": ratio(np.abs(median(first)), s.usual),
+        "late_q_A": ratio(tenth, s.usual),
+        "bef_A": ratio(np.abs(middle), s.usual),
         "late_jump_A": ratio(jump - (b[row, at] - b[row, at - 1]), s.usual),
         "late_yjump_hop": ratio(jump, s.hop),
         "late_fit": ratio(step, np.sqrt(error / hours)),
@@ -153,9 +155,10 @@ def _sharp(b: Floats, y: Floats, s: Scale) -> dict[str, Floats]:
     most_d = np.fmax.reduce(np.where(near > 2, np.abs(both), np.nan), axis=1)
     is_late = blocks >= at[:, None]
     then, first = np.where(is_late, d, np.nan), np.where(is_late, np.nan, d)
-    low, high = quantile_of(then, 0.1), quantile_of(first, 0.9)
-    hold = np.fmin(here, low - median(first))
-    scatter = median(np.abs(first - median(first)[:, None]))
+    low = quantile_of(then, 0.1)
+    middle, high = quantiles_of(first, (0.5, 0.9))
+    hold = np.fmin(here, low - middle)
+    scatter = median(np.abs(first - middle[:, None]))
     return {
         "ls_A": ratio(here - most, s.usual),
         "ls_r": ratio(here, most + 0.02 * s.usual),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from services.snapshotter.judge.measures import Days, join
-from services.snapshotter.judge.order import quantile, sorted_with_count
+from services.snapshotter.judge.measures import Days
+from services.snapshotter.judge.order import quantiles, sorted_with_count
 from services.snapshotter.judge.values import Floats
 
 # 95 % of the natural day-to-day changes of level on real servers stay within this much of each yardstick
@@ -31,8 +32,12 @@ class Scale:
 
 
 def quantile_of(a: Floats, q: float) -> Floats:
+    return quantiles_of(a, (q,))[0]
+
+
+def quantiles_of(a: Floats, qs: Sequence[float]) -> list[Floats]:
     s, count = sorted_with_count(a)
-    return quantile(s, count, q)
+    return quantiles(s, count, qs)
 
 
 def ratio(a: Floats, b: Floats) -> Floats:
@@ -41,18 +46,28 @@ def ratio(a: Floats, b: Floats) -> Floats:
     return np.asarray(np.minimum(np.maximum(out, -FAR), FAR))
 
 
-def mirror(d: Days) -> Days:
-    """The same days upside down, so that each view needs to know one direction only."""
-    return replace(
-        d, hour_mid=-d.hour_mid, half_mid=-d.half_mid, hour_up=d.hour_down, hour_down=d.hour_up, hour_top=d.hour_low,
-        hour_low=d.hour_top, q=-d.q[::-1], r=-d.r[::-1], mean=-d.mean,
-    )  # fmt: skip
+_FLIPPED = {"hour_up": "hour_down", "hour_down": "hour_up", "hour_top": "hour_low", "hour_low": "hour_top"}
+_NEGATED = frozenset(("hour_mid", "half_mid", "mean"))
 
 
 def both_ways(d: Days) -> Days:
-    """(D, N) days and, behind them, the same upside down: (D, 2N). The residuals stay as they are, (D, N, T)."""
-    bare = replace(d, residual=d.residual[..., :0])
-    return replace(join([bare, mirror(bare)]), residual=d.residual)
+    """(D, N) days and, behind them, the same upside down: (D, 2N), so that each view needs to know one direction only.
+    The residuals stay as they are, (1, N, T)."""
+    n, out = d.read.shape[1], {}
+    for name, v in vars(d).items():
+        axis = 2 if name in ("q", "r") else 1
+        both = np.empty((*v.shape[:axis], 2 * n, *v.shape[axis + 1 :])) if name != "residual" else v
+        if name in ("q", "r"):
+            both[..., :n] = v
+            np.negative(v[::-1], out=both[..., n:])
+        elif name != "residual":
+            both[:, :n] = v
+            if name in _NEGATED:
+                np.negative(v, out=both[:, n:])
+            else:
+                both[:, n:] = getattr(d, _FLIPPED.get(name, name))
+        out[name] = both
+    return Days(**out)
 
 
 def scale_of(earlier: Days, benchmark: int, after: Days) -> Scale:
