@@ -137,8 +137,8 @@ async def evidence(
         )  # fmt: skip
 
 
-async def benchmark(t: Teller, cr: str, who: str = "olga") -> str:
-    body = {"change_request": cr, "reason": "An ordinary day, no incident open."}
+async def benchmark(t: Teller, cr: str, who: str = "olga", **more: Any) -> str:
+    body = {"change_request": cr, "reason": "An ordinary day, no incident open.", **more}
     made = await t.ask(who, "POST", "/snapshotter/v1/snapshots", body)
     return str(made["id"])
 

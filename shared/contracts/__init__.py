@@ -49,6 +49,7 @@ from shared.contracts.reviews import (
 from shared.contracts.snapshots import (
     AlsoDeployed,
     AnchorChosen,
+    BenchmarkDoubted,
     BenchmarkDrafted,
     BenchmarkExpired,
     BenchmarkHealth,
@@ -64,6 +65,7 @@ from shared.contracts.snapshots import (
     SnapshotKind,
     SnapshotOverdue,
     SnapshotTaken,
+    is_before,
 )
 from shared.contracts.test_results import MarkedCase, SuiteKind, TestsRecorded
 
@@ -72,6 +74,7 @@ __all__ = [
     "SLI",
     "AlsoDeployed",
     "AnchorChosen",
+    "BenchmarkDoubted",
     "BenchmarkDrafted",
     "BenchmarkExpired",
     "BenchmarkHealth",
@@ -135,6 +138,7 @@ __all__ = [
     "SuiteKind",
     "TestsRecorded",
     "from_wire",
+    "is_before",
     "read_policy",
     "to_wire",
 ]

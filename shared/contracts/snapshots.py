@@ -1,5 +1,6 @@
 """Said by the snapshotter: snapshots, benchmarks, observations. Samples never travel; facts carry hashes and links."""
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +13,11 @@ Outcome = Literal["steady", "moved", "inconclusive", "no_data"]
 #: that a verdict learned from; `day`: one that is kept for calibration.
 SnapshotKind = Literal["benchmark", "after", "recovery", "draft", "early", "history", "day"]
 ObservationKind = Literal["after", "recovery"]
+
+
+def is_before(said_at: datetime, deployed_at: datetime | None) -> bool:
+    """Whether a benchmark or pin said then came before the deploy; at its very moment is late. None: not deployed yet."""
+    return deployed_at is None or said_at < deployed_at
 
 
 class MissingSLI(BaseModel):
@@ -137,6 +143,25 @@ class BenchmarkPinned(
     pinned_at: Instant
     pinned_by: str
     expires_at: Instant
+    #: Of the benchmark as it was published, for CRs that never heard of it; None: pinned before that was said here.
+    health: BenchmarkHealth | None = None
+    origin: Literal["pulled", "uploaded"] | None = None
+    corrects: str | None = None
+    despite: dict[str, str] = Field(default_factory=dict)  #: of the benchmark, and what was answered for the pin
+
+
+class BenchmarkDoubted(
+    Fact, type="benchmark.doubted.v1", topic="daymark.snapshots", owner="snapshotter", key="product_id"
+):
+    """What a benchmark was taken from has deviated since: it satisfies nothing until operations answers for it anew."""
+
+    product_id: str
+    snapshot_id: str
+    observed: str  #: the CR whose run it was taken from
+    deployment: int
+    holds: bool  #: False: that deviation was withdrawn, and this with it
+    sentence: str
+    at: Instant
 
 
 class BenchmarkExpired(

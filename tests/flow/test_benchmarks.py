@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from shared.contracts import (
+    BenchmarkDoubted,
     BenchmarkDrafted,
     BenchmarkExpired,
     BenchmarkPinned,
@@ -201,11 +202,19 @@ async def test_what_deviated_never_becomes_a_benchmark_or_a_pin_without_a_reason
     at = await house.deployed()
     house.prometheus.level["errors"] = lambda t: np.where(t >= at.timestamp(), 2.0, 1.0)
     await house.go_to(at + timedelta(hours=6))
-    during = await house.publish(product="epl", reason="while it is observed", despite={"moved": "we know"})
+    refused = await house.publish(product="epl", reason="while it is observed", despite={"moved": "we know"})
+    assert refused.status_code == 409 and "still observed of CR-1 (deployment 1): the after look" in refused.text
+    assert [f["path"] for f in refused.json()["fields"]] == ["body.despite.observed"]
+    despite = {"moved": "we know", "observed": "CR-1 touches nothing that this measures"}
+    during = await house.publish(product="epl", reason="while it is observed", despite=despite)
     assert during.status_code == 201, during.text
+    await house.worker.drain()
+    assert await house.said(BenchmarkDoubted) == []
     await house.go_to(at + DAY)
     await house.worker.drain()
     assert len(await house.said(DeviationDetected)) == 1
+    (doubt,) = await house.said(BenchmarkDoubted)
+    assert (doubt.snapshot_id, doubt.observed, doubt.holds) == (during.json()["id"], "CR-1", True)
     refused = await house.publish(product="epl", reason="a day", despite={"moved": "we know"})
     assert refused.status_code == 409 and "CR-1 (deployment 1), and that deviated" in refused.json()["detail"]
     pin = {
@@ -225,4 +234,67 @@ async def test_what_deviated_never_becomes_a_benchmark_or_a_pin_without_a_reason
     await house.go_to(at + DAY + timedelta(hours=25))
     assert (await house.publish(product="epl", reason="a day")).status_code == 409
     await house.go_to(at + DAY + timedelta(hours=27))
+    again = await house.publish(product="epl", reason="a day")
+    assert again.status_code == 409 and "the recovery look ends" in again.text  # nobody knows yet that it is back
+    await house.go_to(at + DAY + timedelta(hours=31))
+    await house.worker.drain()
     assert (await house.publish(product="epl", reason="a day")).status_code == 201
+
+
+async def test_a_benchmark_whose_run_deviates_later_satisfies_nothing_until_operations_answers_for_it(
+    house: House,
+) -> None:
+    assert (await house.publish()).status_code == 201
+    await house.registered("CR-2")
+    at = await house.deployed()
+    hours = lambda t: (t - at.timestamp()) / 3600  # noqa: E731
+    house.prometheus.level["errors"] = lambda t: np.where((hours(t) > 0) & (hours(t) < 20), 2.0, 1.0)
+    await house.go_to(at + timedelta(hours=6))
+    despite = {"moved": "we know", "observed": "CR-1 touches nothing that this measures"}
+    during = (await house.publish(change_request="CR-2", reason="before CR-2", despite=despite)).json()["id"]
+    await house.go_to(at + timedelta(hours=21))
+    second = await house.deployed("CR-2")  # with a benchmark that nobody doubted
+    assert (await house.observation("CR-2"))["benchmark"]["state"] == "good"
+    await house.go_to(at + DAY)
+    await house.worker.drain()
+    assert [each.snapshot_id for each in await house.said(BenchmarkDoubted)] == [during]
+    view = (await house.observation("CR-2"))["benchmark"]
+    assert view["state"] == "good"  # as it stood at its deploy
+    # What is like it was then is no proof of anything: it was then already wrong.
+    await house.go_to(second + DAY)
+    await house.worker.drain()
+    look = (await house.observation("CR-2"))["current"]
+    assert look["outcome"] == "inconclusive" and "from a run that deviated: " + during in look["sentence"]
+    again = await house.get("/change-requests/CR-2/recomputation")
+    assert again.status_code == 200 and again.json()["is_equal"], again.text
+
+    await house.registered("CR-3")
+    product = await house.publish(product="epl", reason="a day", despite={"deviated": "we keep it", "moved": "we know"})
+    assert product.status_code == 201, product.text
+    body: dict[str, Any] = {"reason": "the cache is larger now", "despite": {}}
+    path = f"/benchmarks/{during}/uphold"
+    before = await house.tables()
+    assert (await post(house, path, "ada", **body)).status_code == 403
+    assert (await post(house, "/benchmarks/SNAP-99/uphold", **body)).status_code == 404
+    assert (await post(house, f"/benchmarks/{product.json()['id']}/uphold", **body)).status_code == 409  # all is said
+    refused = await post(house, path, **body)
+    assert refused.status_code == 409 and [f["path"] for f in refused.json()["fields"]] == ["body.despite.deviated"]
+    assert await house.tables() == before
+    body["despite"] = {"deviated": "INV-1 decided to keep it"}
+    upheld = await post(house, path, **body)
+    assert upheld.status_code == 201, upheld.text
+    made = upheld.json()
+    assert made["content_hash"] == (await house.get(f"/snapshots/{during}")).json()["content_hash"]
+    assert made["provenance"]["corrects"] == during
+    assert made["provenance"]["despite"] == body["despite"]
+    await house.worker.drain()
+    assert len(await house.said(BenchmarkDoubted)) == 1
+
+    # The deploy time was wrong: that deviation is withdrawn, and what was said against the benchmark with it.
+    house.prometheus.level.clear()
+    await house.deployed(revision=2, at=at - timedelta(hours=1))
+    await house.worker.drain()
+    assert [(each.snapshot_id, each.holds) for each in await house.said(BenchmarkDoubted)] == [
+        (during, True),
+        (during, False),
+    ]

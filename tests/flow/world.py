@@ -210,9 +210,9 @@ class World:
     async def evidence(self, cr: Change, **more: Any) -> None:
         await story.evidence(self.t, cr.id, cr.commit, **{"reviewer": "eli", **more})
 
-    async def benchmark(self, cr: Change, who: str = "olga") -> str:
+    async def benchmark(self, cr: Change, who: str = "olga", **more: Any) -> str:
         await self.known(cr)
-        return await story.benchmark(self.t, cr.id, who)
+        return await story.benchmark(self.t, cr.id, who, **more)
 
     async def reviewed(self, cr: Change, verdict: str = "ready", who: str = "olga", **more: Any) -> Any:
         return await story.reviewed(self.t, cr.id, verdict, who, **more)

@@ -138,12 +138,16 @@ _HOUR = st.integers(0, 400)
     pins=st.lists(
         st.tuples(_HOUR, st.integers(0, 4), st.integers(1, 200), st.sampled_from(_PEOPLE), _HOUR), max_size=3
     ),
-    deployed=st.one_of(st.none(), _HOUR),
+    doubts=st.lists(st.tuples(_HOUR, st.integers(0, 4), st.integers(1, 2), st.booleans()), max_size=4),
+    deployed=st.one_of(st.none(), st.tuples(_HOUR, st.sampled_from([0, 1, 2, 21, 59]))),
 )
 def test_the_reviewer_and_the_snapshotter_say_the_same_of_any_history(
-    published: list[tuple[int, str, bool]], pins: list[tuple[int, int, int, str, int]], deployed: int | None
+    published: list[tuple[int, str, bool]],
+    pins: list[tuple[int, int, int, str, int]],
+    doubts: list[tuple[int, int, int, bool]],
+    deployed: tuple[int, int] | None,
 ) -> None:
-    """Each hour of the history has a minute of its own, so that nothing happens at once."""
+    """Each hour of the history has a minute of its own: nothing happens at once, but for what happens at the deploy."""
     kept = [
         benchmark(n, T + timedelta(hours=h, minutes=n), by, "CR-1" if of_cr else None)
         for n, (h, by, of_cr) in enumerate(published, 1)
@@ -176,13 +180,19 @@ def test_the_reviewer_and_the_snapshotter_say_the_same_of_any_history(
             made, fact = domain.end(made, who="local|omar", reason="over", now=end_at)
             say(fact, end_at)
         set_.append(made)
+    spoken = []
+    for n, (hour, which, observed, holds) in enumerate(sorted(doubts), 1):
+        at = T + timedelta(hours=hour, minutes=50 + n)
+        if which < len(kept):
+            spoken.append(domain.Doubt("epl", n, kept[which].id, f"CR-{observed}", 1, holds, "so it was", at))
+            say(domain.doubted(spoken[-1]), at)
     now = T + timedelta(hours=401)
-    deployed_at = None if deployed is None else T + timedelta(hours=deployed, minutes=59)
-    ours = stands(*kept, deployed_at=deployed_at, now=now, pins=tuple(set_))
+    deployed_at = None if deployed is None else T + timedelta(hours=deployed[0], minutes=deployed[1])
+    ours = domain.standing(kept, CR, deployed_at=deployed_at, now=now, max_age_h=48, pins=tuple(set_), doubts=spoken)
     everything, moment = Facts(facts), deployed_at or now
     theirs = reviewed.benchmark(
         everything.said_by(moment), everything, {"erin": "authored", "bot": "deployed"}, "CR-1", "epl",
-        POLICY, moment,
+        POLICY, moment, is_deploy=deployed_at is not None,
     )  # fmt: skip
     states = {"counts": "good"}
     assert states.get(theirs.state, theirs.state) == ours.state
@@ -196,7 +206,7 @@ def test_the_reviewer_and_the_snapshotter_say_the_same_of_any_history(
 
 def look(**more: Any) -> Observation:
     times: dict[str, Any] = {"starts_at": T, "ends_at": T + DAY, "due_at": T + DAY, "armed_at": T}
-    known: dict[str, Any] = {"kind": "after", "state": "closed", "outcome": "moved", "deviation_id": "DEV-CR-2-1-1"}
+    known: dict[str, Any] = {"kind": "after", "state": "closed", "outcome": "moved", "deviated_at": T + DAY}
     return Observation("CR-2", "epl", 1, 1, policy_version="v1", **{**times, **known, **more})
 
 
@@ -205,16 +215,18 @@ def test_a_run_that_deviated_lasts_from_its_deploy_to_its_rollback() -> None:
     back = replace(of, rolled_back_at=T + timedelta(hours=30))
     early = replace(of, rolled_back_at=T + timedelta(hours=2))
     cut = look(state="superseded", outcome=None, superseded_because="rolled back at 2026-11-18 11:00:00Z")
-    run = domain.deviated_run(look(), of)
+    run = domain.run_of(look(), of)
     assert run is not None and (run.starts_at, run.ends_at) == (T, T + DAY)
-    assert domain.deviated_run(look(), back).ends_at == T + timedelta(hours=30)  # type: ignore[union-attr]
-    assert domain.deviated_run(cut, early).ends_at == T + timedelta(hours=2)  # type: ignore[union-attr]
-    assert domain.deviated_run(look(state="superseded", superseded_because="the deploy time was corrected"), of) is None
-    assert domain.deviated_run(look(outcome="steady", deviation_id=None), of) is None
+    assert domain.run_of(look(), back).ends_at == T + timedelta(hours=30)  # type: ignore[union-attr]
+    assert domain.run_of(cut, early).ends_at == T + timedelta(hours=2)  # type: ignore[union-attr]
+    assert domain.run_of(look(state="superseded", superseded_because="the deploy time was corrected"), of) is None
+    assert domain.run_of(look(outcome="steady", deviated_at=None), of) is None
+    still = domain.run_of(look(state="scheduled", outcome=None, deviated_at=None), of)
+    assert still is not None and still.found_at is None and still.ends_at == T + DAY
 
 
 def test_a_window_in_a_run_that_deviated_is_refused_unless_that_is_answered() -> None:
-    run = domain.deviated_run(look(), Deployment("CR-2", 1, 1, T))
+    run = domain.run_of(look(), Deployment("CR-2", 1, 1, T))
     assert run is not None
     good = health(POLICY, captured(), captured(days=3))
     touching, inside = Window(T - DAY, T, 300), Window(T - timedelta(hours=1), T + timedelta(hours=23), 300)
@@ -227,6 +239,69 @@ def test_a_window_in_a_run_that_deviated_is_refused_unless_that_is_answered() ->
     assert domain.refuse_doubtful(found, {"deviated": "kept by decision", "gaps": "x"}) == {
         "deviated": "kept by decision"
     }
+
+
+def test_a_window_in_a_run_that_is_still_observed_is_refused_and_the_look_is_named() -> None:
+    run = domain.run_of(look(state="scheduled", outcome=None, deviated_at=None), Deployment("CR-2", 1, 1, T))
+    assert run is not None
+    good = health(POLICY, captured(), captured(days=3))
+    found = domain.objections(good, Window(T - timedelta(hours=1), T + timedelta(hours=23), 300), [run])
+    assert set(found) == {"observed"} and "the after look ends 2026-11-19 09:00 UTC" in found["observed"]
+    with pytest.raises(Conflict) as refused:
+        domain.refuse_doubtful(found, {"deviated": "not what is asked"})
+    assert [field["path"] for field in refused.value.fields] == ["body.despite.observed"]
+
+
+def said_against(run: domain.Run, kept: Snapshot, despite: dict[str, str], *said: domain.Doubt) -> Any:
+    return domain.doubts([(kept, despite)], [run], said, product_id="epl", version=len(said), now=T + 2 * DAY)
+
+
+def test_what_was_published_before_its_run_deviated_is_doubted_once_and_cleared_when_that_is_withdrawn() -> None:
+    run = domain.run_of(look(), Deployment("CR-2", 1, 1, T))
+    assert run is not None
+    inside = benchmark(1, T + timedelta(hours=6))
+    (doubt,) = said_against(run, inside, {"observed": "we know that CR-2 is out"})
+    assert doubt.holds and "SNAP-1 was taken while CR-2 (deployment 1) was observed" in doubt.sentence
+    assert said_against(run, inside, {}, doubt) == ()
+    (cleared,) = domain.doubts([(inside, {})], [], [doubt], product_id="epl", version=1, now=T + 3 * DAY)
+    assert (cleared.holds, cleared.sequence) == (False, 2)
+    assert said_against(run, benchmark(2, T), {}) == ()  # its window ends where the run begins
+    after = benchmark(3, T + timedelta(hours=30))
+    assert said_against(run, after, {"deviated": "kept by decision"}) == ()  # they knew, and said why
+    (doubt,) = said_against(run, inside, {"deviated": "of another run"})  # said before this was found
+    assert doubt.holds
+
+
+def test_a_benchmark_whose_run_deviated_since_satisfies_nothing_until_somebody_answers_for_it() -> None:
+    run = domain.run_of(look(), Deployment("CR-2", 1, 1, T))
+    kept = benchmark(1, T + timedelta(hours=6), cr_id=None)
+    assert run is not None
+    (doubt,) = said_against(run, kept, {})
+    known_at, now = T + 2 * DAY, T + 2 * DAY + timedelta(hours=1)
+
+    def state(deployed_at: datetime | None = None, pins: tuple[Pin, ...] = (), **more: Any) -> str:
+        found = domain.standing(
+            [kept], CR, deployed_at=deployed_at, now=now, max_age_h=48, pins=pins, doubts=[doubt], **more
+        )
+        return str(found.state)
+
+    assert state() == "deviated"
+    assert state(known_at - timedelta(hours=1)) == "good"  # nobody knew when it was deployed
+    assert state(known_at - timedelta(hours=1), doubted_by=now) == "deviated"  # who judges now, does
+    assert state(pins=(pinned(1, "SNAP-1", T + DAY, T + 9 * DAY),)) == "deviated"
+    assert state(pins=(pinned(2, "SNAP-1", known_at + timedelta(minutes=1), T + 9 * DAY),)) == "good"
+    found = domain.verdict("after", "steady", [], domain.Standing(kept, "deviated", doubt.sentence))
+    assert found.outcome == "inconclusive" and "from a run that deviated: SNAP-1 was taken" in found.sentence
+
+
+def test_a_benchmark_published_at_the_very_moment_of_the_deploy_is_late_for_both() -> None:
+    kept = benchmark(1, T)
+    fact = domain.published(kept, Provenance(kept.id, "pulled"))[1]
+    facts = Facts([Known("e1", fact.type, "x|1", 1, T, "x", fact)])
+    assert stands(kept, deployed_at=T, now=T + DAY).state == "late"
+    assert reviewed.benchmark(facts, facts, {}, "CR-1", "epl", POLICY, T, is_deploy=True).state == "late"
+    assert stands(kept, now=T).state == "good"
+    assert reviewed.benchmark(facts, facts, {}, "CR-1", "epl", POLICY, T).state == "counts"
 
 
 # -- health -----------------------------------------------------------------------------------------------------------

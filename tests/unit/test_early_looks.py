@@ -99,7 +99,7 @@ def test_an_early_deviation_is_said_once_and_the_day_still_has_its_verdict() -> 
 
 
 def test_a_rollback_leaves_an_early_deviation_standing_and_a_corrected_deploy_time_withdraws_it() -> None:
-    deviating = look(deviation_id="DEV-CR-1-1-1", benchmark_id="SNAP-1")
+    deviating = look(deviation_id="DEV-CR-1-1-1", deviated_at=T + timedelta(hours=1), benchmark_id="SNAP-1")
     policy = Policy(id="epl", name="EPL", enforcement="enforce", slis=(), observation=RULES)
     before = Deployment("CR-1", 1, 1, T, "local|bot", "v1")
     about: dict[str, Any] = {"cr_id": "CR-1", "product_id": "epl", "deployment": 1, "reported_at": T}
@@ -108,7 +108,7 @@ def test_a_rollback_leaves_an_early_deviation_standing_and_a_corrected_deploy_ti
     change = domain.rolled_back(CR, before, [deviating], back, policy_version="v1", policy=policy, now=at)
     assert not [fact for fact in change.facts if isinstance(fact, DeviationWithdrawn)]
     ended = next(each for each in change.observations if each.kind == "after")
-    run = domain.deviated_run(ended, replace(before, rolled_back_at=at))
+    run = domain.run_of(ended, replace(before, rolled_back_at=at))
     assert run is not None and (run.starts_at, run.ends_at) == (T, at)  # and no benchmark lies in it
     again = CRDeployed(**about, release_id=None, revision=2, deployed_at=at, deployer="local|bot")
     change = domain.deployed(CR, before, [deviating], again, policy_version="v1", now=at)

@@ -13,6 +13,7 @@ from typing import Literal
 from services.reviewer.domain.known import Facts, Known
 from shared.access import person, subject
 from shared.contracts import (
+    BenchmarkDoubted,
     BenchmarkDrafted,
     BenchmarkExpired,
     BenchmarkHealth,
@@ -23,9 +24,10 @@ from shared.contracts import (
     CRRegistered,
     MissingSLI,
     Policy,
+    is_before,
 )
 
-BenchmarkState = Literal["counts", "missing", "stale", "expired", "late"]
+BenchmarkState = Literal["counts", "missing", "stale", "expired", "deviated", "late"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,10 @@ class Draft:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The snapshot that the after window will be held against. `late`: published after the deploy, so it never counts."""
+    """The snapshot that the after window will be held against. `late`: published after the deploy, so it never counts.
+
+    `deviated`: it was taken from a run that has deviated since, and nobody answered for it anew.
+    """
 
     state: BenchmarkState
     sentence: str
@@ -91,37 +96,51 @@ def benchmark(
     product_id: str,
     policy: Policy | None,
     moment: datetime,
+    *,
+    is_deploy: bool = False,
 ) -> Benchmark:
     """The benchmark that counts at `moment`: the pinned one of the product, or the latest published before it.
 
-    `later`: everything known by now. What any of `hands` published or pinned is passed over, as the snapshotter passes
-    over it: operations never act on what they made or deployed. When a pin has expired nothing takes its place by
-    itself: only what was published after that.
+    `is_deploy`: the moment is a deploy's, and what came at it is late. `later`: everything known by now. What any of
+    `hands` published or pinned is passed over, as the snapshotter passes over it: operations never act on what they made
+    or deployed. When a pin has expired nothing takes its place by itself: only what was published after that.
     """
     known = [fact for fact in later.of(BenchmarkPublished) if fact.data.subject in (cr_id, product_id)]
     others = [fact for fact in known if subject(fact.data.published_by) not in hands]
-    said = {fact.event_id for fact in facts.of(BenchmarkPublished) if fact.data.published_at <= moment}
+    deployed_at = moment if is_deploy else None
+    said = {
+        fact.event_id
+        for fact in facts.of(BenchmarkPublished)
+        if fact.data.published_at <= moment and is_before(fact.data.published_at, deployed_at)
+    }
     before = [fact for fact in others if fact.event_id in said]
     found: Benchmark | None = None
-    pin = _pin(facts, hands, moment)
+    pin = _pin(facts, hands, moment, deployed_at)
     if pin is not None:
         if moment < pin.expires_at:
-            found = _of_pin(pin, known, policy, "counts", "")
+            doubt = _doubt(facts, pin.snapshot_id, pin)
+            found = _of_pin(pin, policy, "deviated" if doubt else "counts", doubt)
         else:
             before = [fact for fact in before if fact.data.published_at > pin.expires_at]
             if not before:
                 sentence = f"The benchmark {pin.snapshot_id} was pinned until {pin.expires_at:%Y-%m-%d %H:%M} UTC."
-                found = _of_pin(pin, known, policy, "expired", f"{sentence} Nothing was published since.")
+                found = _of_pin(pin, policy, "expired", f"{sentence} Nothing was published since.")
     if found is None:
-        found = _published(before, others, known, hands, cr_id, policy, moment)
+        found = _published(facts, before, others, known, hands, cr_id, policy, moment)
     return replace(found, draft=_draft(facts, (cr_id, product_id), known, found))
 
 
 def _latest(among: Iterable[Known[BenchmarkPublished]]) -> Known[BenchmarkPublished] | None:
-    return max(among, key=lambda fact: (fact.data.published_at, fact.aggregate, fact.sequence), default=None)
+    return max(among, key=lambda fact: (fact.data.published_at, _number(fact.data.snapshot_id)), default=None)
+
+
+def _number(snapshot_id: str) -> tuple[int, str]:
+    """Snapshots are numbered: SNAP-10 comes after SNAP-9."""
+    return len(snapshot_id), snapshot_id
 
 
 def _published(
+    facts: Facts,
     before: list[Known[BenchmarkPublished]],
     others: list[Known[BenchmarkPublished]],
     known: list[Known[BenchmarkPublished]],
@@ -147,6 +166,8 @@ def _published(
         sentence = f"The benchmark {after.data.snapshot_id} came after the deploy; it cannot count."
         return _of(after.data, policy, "late", sentence)
     data = last.data
+    if doubt := _doubt(facts, data.snapshot_id, None):
+        return _of(data, policy, "deviated", doubt)
     max_age_h = policy.benchmark.max_age_h if policy is not None else None
     age_h = (moment - data.window_end).total_seconds() / 3600
     if max_age_h is not None and age_h > max_age_h:
@@ -155,9 +176,26 @@ def _published(
     return _of(data, policy, "counts", "")
 
 
-def _pin(facts: Facts, hands: Mapping[str, str], moment: datetime) -> BenchmarkPinned | None:
+def _doubt(facts: Facts, snapshot_id: str, pin: BenchmarkPinned | None) -> str:
+    """What was said against the benchmark and still holds, if anything; a pin that was set after it has answered it."""
+    last: dict[tuple[str, int], BenchmarkDoubted] = {}
+    for fact in facts.of(BenchmarkDoubted):  # of one snapshot, in the order of its product's version
+        if fact.data.snapshot_id == snapshot_id:
+            last[fact.data.observed, fact.data.deployment] = fact.data
+    standing = [each for each in last.values() if each.holds and (pin is None or each.at >= pin.pinned_at)]
+    newest = max(standing, key=lambda each: (each.at, each.observed, each.deployment), default=None)
+    return "" if newest is None else f"The benchmark is from a run that deviated: {newest.sentence}."
+
+
+def _pin(
+    facts: Facts, hands: Mapping[str, str], moment: datetime, deployed_at: datetime | None
+) -> BenchmarkPinned | None:
     """The last pin that was set by `moment`, unless it was ended by then, or is a hand's of this change."""
-    pins = [fact for fact in facts.of(BenchmarkPinned) if fact.data.pinned_at <= moment]
+    pins = [
+        fact
+        for fact in facts.of(BenchmarkPinned)
+        if fact.data.pinned_at <= moment and is_before(fact.data.pinned_at, deployed_at)
+    ]
     last = max(pins, key=lambda fact: (fact.data.pinned_at, fact.sequence, fact.event_id), default=None)
     if last is None or hands.keys() & {subject(last.data.pinned_by), subject(last.data.published_by)}:
         return None
@@ -202,18 +240,11 @@ def _of(data: BenchmarkPublished, policy: Policy | None, state: BenchmarkState, 
     )
 
 
-def _of_pin(
-    pin: BenchmarkPinned,
-    known: list[Known[BenchmarkPublished]],
-    policy: Policy | None,
-    state: BenchmarkState,
-    sentence: str,
-) -> Benchmark:
+def _of_pin(pin: BenchmarkPinned, policy: Policy | None, state: BenchmarkState, sentence: str) -> Benchmark:
     """A pinned one may have been published for another CR, whose facts are not here: the pin says what matters."""
     deciding = _deciding(pin.missing, policy)
     if not sentence and deciding:
         sentence = f"The benchmark {pin.snapshot_id} has no data for {', '.join(deciding)}."
-    published = next((fact.data for fact in known if fact.data.snapshot_id == pin.snapshot_id), None)
     return Benchmark(
         state,
         sentence,
@@ -226,10 +257,10 @@ def _of_pin(
         tuple(sorted(pin.missing, key=lambda each: each.sli)),
         deciding,
         Pinned(pin.pin_id, pin.pinned_by, pin.pinned_at, pin.expires_at, pin.reason),
-        published.health if published else None,
-        tuple(sorted(published.despite.items())) if published else (),
-        published.corrects if published else None,
-        published.origin if published else None,
+        pin.health,
+        tuple(sorted(pin.despite.items())),
+        pin.corrects,
+        pin.origin,
     )
 
 

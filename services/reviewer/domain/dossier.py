@@ -185,7 +185,13 @@ def assemble(cr_id: str, product_id: str, given: Iterable[Known[Any]], at: datet
     since: datetime | None = None
     for deploy in deploys:
         stood = _before(
-            facts.said_by(deploy.deployed_at), facts, cr_id, product_id, deploy.deployment, deploy.deployed_at
+            facts.said_by(deploy.deployed_at),
+            facts,
+            cr_id,
+            product_id,
+            deploy.deployment,
+            deploy.deployed_at,
+            is_deploy=True,
         )
         gate = next(
             (
@@ -271,7 +277,16 @@ def _state(facts: Facts) -> CRState | None:
     return last.data if last is not None else None
 
 
-def _before(facts: Facts, everything: Facts, cr_id: str, product_id: str, attempt: int, moment: datetime) -> Before:
+def _before(
+    facts: Facts,
+    everything: Facts,
+    cr_id: str,
+    product_id: str,
+    attempt: int,
+    moment: datetime,
+    *,
+    is_deploy: bool = False,
+) -> Before:
     cr = _state(facts)
     changes = facts.of(ProductChanged)
     newest = max(changes, key=lambda fact: (fact.sequence, fact.event_id), default=None)
@@ -280,7 +295,7 @@ def _before(facts: Facts, everything: Facts, cr_id: str, product_id: str, attemp
     suites = evidence.suites(facts, cr, policy, moment)
     # Whoever deploys is heard by the deploy: that is shown, and what input and go were bound to before it stands.
     seen, benchmark = (
-        benchmarks.benchmark(facts, everything, hands, cr_id, product_id, policy, moment)
+        benchmarks.benchmark(facts, everything, hands, cr_id, product_id, policy, moment, is_deploy=is_deploy)
         for hands in (benchmarks.own_hands(facts, before=attempt), benchmarks.own_hands(everything))
     )
     debt = evidence.debt(facts, cr.release_id if cr is not None else None)

@@ -7,6 +7,7 @@ from typing import Any
 from services.reviewer import store
 from shared.contracts import (
     FACTS,
+    BenchmarkDoubted,
     BenchmarkExpired,
     BenchmarkPinned,
     BenchmarkPublished,
@@ -37,6 +38,7 @@ _OF_ALL_CRS: frozenset[type[Fact]] = frozenset(
         BenchmarkPublished,
         BenchmarkPinned,
         BenchmarkExpired,
+        BenchmarkDoubted,
         RegressionCaseOwed,
         RegressionCaseRed,
         RegressionCaseGreen,

@@ -15,6 +15,7 @@ from services.snapshotter.commands import (
     PinView,
     PublishDraft,
     SnapshotView,
+    UpholdBenchmark,
 )
 from shared.doors.caller import Caller, deps_of
 from shared.doors.problems import answered
@@ -68,7 +69,7 @@ async def draft_snapshot(call: Caller, deps: Deps, command: DraftSnapshot) -> Re
     description=(
         "By operations, after looking at its health. The benchmark has a number of its own, the draft's window,"
         " readings and hash, and names the draft. What speaks against it must be answered in `despite`, each with a"
-        " reason; that its window lies in a run that deviated is such a thing as well."
+        " reason; that its window lies in a run that deviated, or that is still observed, is such a thing as well."
     ),
 )
 async def publish_draft(call: Caller, deps: Deps, id: _Snapshot, command: PublishDraft) -> Response:
@@ -76,10 +77,36 @@ async def publish_draft(call: Caller, deps: Deps, id: _Snapshot, command: Publis
 
 
 @router.post(
+    "/benchmarks/{id}/uphold",
+    status_code=201,
+    response_model=SnapshotView,
+    responses={
+        **_REFUSALS,
+        409: {
+            "description": "It is no benchmark, nothing was said against it, it is too old, or something speaks against it"
+            " that `despite` does not answer: `fields` names each."
+        },
+    },
+    summary="Answer for a benchmark whose run deviated since",
+    description=(
+        "A benchmark whose window lies in a run that deviated after it was published is in the state `deviated` and"
+        " satisfies nothing. By operations, with a reason for `deviated`, its readings are published anew: a benchmark"
+        " with a number of its own, that corrects the old one. What was answered for its own health need not be again."
+        " A pinned one is answered for by pinning it anew."
+    ),
+)
+async def uphold_benchmark(call: Caller, deps: Deps, id: _Snapshot, command: UpholdBenchmark) -> Response:
+    return answered(await handlers.uphold_benchmark(deps, call, id, command))
+
+
+@router.post(
     "/pins",
     status_code=201,
     response_model=PinView,
-    responses={**_REFUSALS, 409: {"description": "No benchmark of this product, or one of a run that deviated."}},
+    responses={
+        **_REFUSALS,
+        409: {"description": "No benchmark of this product, or of a run that deviated or is observed."},
+    },
     summary="Pin a benchmark for a product",
     description=(
         "Until it expires, or is ended, this benchmark is the one of every CR of the product that is deployed, whatever"

@@ -10,6 +10,7 @@ from services.snapshotter.commands.benchmarks import (
     ProvenanceView,
     PublishDraft,
     TakeUpload,
+    UpholdBenchmark,
     UploadView,
 )
 from services.snapshotter.commands.checks import CheckedSLI, CheckView
@@ -83,6 +84,7 @@ __all__ = [
     "SnapshotView",
     "TakeUpload",
     "TestedView",
+    "UpholdBenchmark",
     "UploadView",
     "WindowView",
 ]

@@ -14,7 +14,8 @@ SnapshotId = Annotated[str, StringConstraints(pattern=r"^SNAP-[0-9]{1,18}$")]
 Reason = Annotated[str, StringConstraints(min_length=3, max_length=1000, strip_whitespace=True)]
 
 _DESPITE = (
-    "What speaks against it (`gaps`, `flat`, `moved`, `deviated`) and why it may stand all the same, each with its reason."
+    "What speaks against it (`gaps`, `flat`, `moved`, `deviated`, `observed`) and why it may stand all the same, each with"
+    " its reason."
     " Without it such a window is refused, and the answer names what was found."
 )
 Despite = Annotated[dict[Objection, Reason], Field(default_factory=dict, description=_DESPITE)]
@@ -62,6 +63,26 @@ class PublishDraft(BaseModel):
 
     reason: Reason = Field(description="Why this window may stand for how production should be.")
     corrects: Corrects = None
+    despite: Despite
+
+
+class UpholdBenchmark(BaseModel):
+    """Answer for a benchmark whose run has deviated since it was published: its readings are published anew."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "reason": "What moved was the size of the cache, and that was decided to be kept.",
+                    "despite": {"deviated": "INV-3: the new size is how things are now."},
+                }
+            ]
+        },
+    )
+
+    reason: Reason = Field(description="Why this window may stand for how production should be.")
     despite: Despite
 
 

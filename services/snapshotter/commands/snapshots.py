@@ -110,7 +110,9 @@ class SnapshotPage(_View):
 class BenchmarkView(_View):
     """The benchmark of a CR as it stands: at its deploy when it was deployed, now otherwise."""
 
-    state: Literal["good", "stale", "expired", "late", "missing"]
+    state: Literal["good", "stale", "expired", "deviated", "late", "missing"] = Field(
+        description="`deviated`: what it was taken from has deviated since; it satisfies nothing until it is upheld."
+    )
     sentence: str
     snapshot: str | None
     published_at: Instant | None

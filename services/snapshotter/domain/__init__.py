@@ -5,14 +5,19 @@ An observation is one look at one deployment's revision: `after` the deploy, or 
 
 from services.snapshotter.domain.anchors import Anchor, AnchorChoice, anchored, choice_at, choose, creep_sentence
 from services.snapshotter.domain.benchmarks import (
+    Doubt,
     Objection,
     Run,
     Standing,
-    deviated_run,
+    answered_before,
+    doubted,
+    doubts,
     objections,
+    open_doubt,
     refuse_doubtful,
     refuse_outworn,
     refuse_own,
+    run_of,
     standing,
 )
 from services.snapshotter.domain.early import (
@@ -25,6 +30,7 @@ from services.snapshotter.domain.early import (
     raised,
     so_far,
 )
+from services.snapshotter.domain.fitting import fitting
 from services.snapshotter.domain.heard import Change, deployed, described, rolled_back
 from services.snapshotter.domain.pins import Pin, end, expire, pin
 from services.snapshotter.domain.quiet import (
@@ -66,7 +72,7 @@ from services.snapshotter.domain.values import (
     observed_window,
     settle_s,
 )
-from services.snapshotter.domain.verdict import Verdict, close, drafted, fitting, published, raise_early, verdict
+from services.snapshotter.domain.verdict import Verdict, close, drafted, published, raise_early, verdict
 
 __all__ = [
     "DAY",
@@ -83,6 +89,7 @@ __all__ = [
     "Deployment",
     "Difference",
     "Disturbance",
+    "Doubt",
     "EarlyLook",
     "Limits",
     "Objection",
@@ -100,6 +107,7 @@ __all__ = [
     "aged",
     "also_since",
     "anchored",
+    "answered_before",
     "benchmark_window",
     "choice_at",
     "choose",
@@ -108,9 +116,10 @@ __all__ = [
     "day_before",
     "deployed",
     "described",
-    "deviated_run",
     "differences",
     "disturbs",
+    "doubted",
+    "doubts",
     "drafted",
     "due_look",
     "early_sentence",
@@ -126,6 +135,7 @@ __all__ = [
     "next_look",
     "objections",
     "observed_window",
+    "open_doubt",
     "pin",
     "published",
     "raise_early",
@@ -135,6 +145,7 @@ __all__ = [
     "refuse_outworn",
     "refuse_own",
     "rolled_back",
+    "run_of",
     "settle_s",
     "so_far",
     "standing",

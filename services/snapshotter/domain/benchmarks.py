@@ -10,21 +10,26 @@ from typing import Literal
 from services.snapshotter.domain.pins import Pin
 from services.snapshotter.domain.values import ChangeRequest, Deployment, Observation, Snapshot, Window
 from shared.access import subject
-from shared.contracts import BenchmarkHealth, Policy
+from shared.contracts import BenchmarkDoubted, BenchmarkHealth, Fact, ObservationKind, Policy, is_before
 from shared.errors import Conflict, Forbidden
 
-#: What can speak against a benchmark: its own health, and that its window lies in a run that deviated.
-Objection = Literal["gaps", "flat", "moved", "deviated"]
+#: What can speak against a benchmark: its own health, and that its window lies in a run that deviated, or still may.
+Objection = Literal["gaps", "flat", "moved", "deviated", "observed"]
 
-BenchmarkState = Literal["good", "stale", "expired", "late", "missing"]
+BenchmarkState = Literal["good", "stale", "expired", "deviated", "late", "missing"]
+
+_OF_ITSELF: tuple[Objection, ...] = ("gaps", "flat", "moved")
+
+#: Of a state like these a benchmark counts as far as this: it can show that something moved, never that nothing did.
+WORN: frozenset[BenchmarkState] = frozenset({"stale", "expired", "deviated"})
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """The benchmark of a CR: the one that counts, what is to be said of it, and those that came too late.
 
-    `good`: it counts (by `pin`, when there is one). `stale` and `expired` ones can show that something moved, never
-    that nothing did.
+    `good`: it counts (by `pin`, when there is one). `stale`, `expired` and `deviated` ones (`WORN`) can show that
+    something moved, never that nothing did.
     """
 
     counts: Snapshot | None
@@ -32,6 +37,33 @@ class Standing:
     sentence: str
     late: tuple[Snapshot, ...] = ()
     pin: Pin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """That the run a benchmark was taken from has deviated since; not `holds`: that this was withdrawn.
+
+    `sequence`: the product's version at which it was said.
+    """
+
+    product_id: str
+    sequence: int
+    snapshot_id: str
+    observed: str
+    deployment: int
+    holds: bool
+    sentence: str
+    at: datetime
+
+
+def open_doubt(doubts: Iterable[Doubt], of: Snapshot, pin: Pin | None, by: datetime) -> Doubt | None:
+    """What was said against a benchmark by then, and still holds; a pin that was set after it has answered it."""
+    last: dict[tuple[str, int], Doubt] = {}
+    for each in sorted(doubts, key=lambda each: each.sequence):
+        if each.snapshot_id == of.id and each.at <= by:
+            last[each.observed, each.deployment] = each
+    standing = [each for each in last.values() if each.holds and (pin is None or each.at >= pin.pinned_at)]
+    return max(standing, key=lambda each: each.sequence, default=None)
 
 
 def standing(
@@ -42,15 +74,19 @@ def standing(
     now: datetime,
     max_age_h: float,
     pins: Iterable[Pin] = (),
+    doubts: Iterable[Doubt] = (),
+    doubted_by: datetime | None = None,
 ) -> Standing:
     """Which of `benchmarks` (of the CR or its product, and those that are pinned) counts.
 
     The last one published before the deploy; or the one that operations pinned before it, as long as the pin holds.
     When the pin has expired nothing takes its place by itself: only what is published after that, or another pin.
     One published or pinned by an author or deployer of this CR does not count: operations never act on what they made
-    or deployed, and that may be heard later than the benchmark.
+    or deployed, and that may be heard later than the benchmark. One whose run deviated since is `deviated`, by what was
+    known at the deploy; or by `doubted_by`: a verdict rests on nothing that is known to be wrong.
     """
     by, hands = deployed_at or now, frozenset(map(subject, cr.authors | cr.deployers))
+    doubts, doubted_by = list(doubts), doubted_by or by
     everything = list(benchmarks)
     known = sorted(
         (
@@ -62,11 +98,13 @@ def standing(
     )
     own = [b for b in known if subject(b.taken_by) in hands]
     others = [b for b in known if b not in own]
-    late = tuple(b for b in others if deployed_at is not None and b.taken_at >= deployed_at)
+    late = tuple(b for b in others if not is_before(b.taken_at, deployed_at))
     before = [b for b in others if b not in late]
     pin, pinned, aside = _pinned(everything, pins, hands, deployed_at, now)
     if pin is not None and pinned is not None:
         if by < pin.expires_at:
+            if doubt := open_doubt(doubts, pinned, pin, doubted_by):
+                return Standing(pinned, "deviated", f"{doubt.sentence}; it is pinned by {pin.id}", late, pin)
             until = f"{pinned.id}, pinned by {pin.pinned_by} until {pin.expires_at:%Y-%m-%d %H:%M} UTC"
             return Standing(pinned, "good", until, late, pin)
         before = [b for b in before if b.taken_at > pin.expires_at]
@@ -83,6 +121,8 @@ def standing(
             return Standing(None, "missing", why)
         return Standing(None, "missing", "no benchmark was published" + (" before the deploy" if deployed_at else ""))
     found = before[-1]
+    if doubt := open_doubt(doubts, found, None, doubted_by):
+        return Standing(found, "deviated", f"{doubt.sentence}{aside}", late)
     age_h = (by - found.window.end).total_seconds() / 3600
     if age_h > max_age_h:
         old = f"{found.id} was {age_h:.0f} h old; the policy allows {max_age_h:g} h{aside}"
@@ -99,7 +139,7 @@ def _pinned(
 ) -> tuple[Pin | None, Snapshot | None, str]:
     """The last pin set before the deploy that was not ended by then, its benchmark, and a word on one left aside."""
     by = deployed_at or now
-    set_before = [pin for pin in pins if (pin.pinned_at < by if deployed_at else pin.pinned_at <= by)]
+    set_before = [pin for pin in pins if pin.pinned_at <= by and is_before(pin.pinned_at, deployed_at)]
     last = max(set_before, key=lambda pin: (pin.pinned_at, pin.number), default=None)
     if last is None or (last.ended_at is not None and last.ended_at <= by):
         return None, None, ""
@@ -122,24 +162,36 @@ def refuse_own(cr: ChangeRequest, who: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How long production ran on what deviated: from its deploy to the end of its look, or to its rollback."""
+    """How long production ran on what deviated: from its deploy to the end of its look, or to its rollback.
+
+    `found_at` None: it is still observed, and nobody can say yet.
+    """
 
     cr_id: str
     deployment: int
+    kind: ObservationKind
     starts_at: datetime
     ends_at: datetime
+    found_at: datetime | None = None
+
+    def meets(self, window: Window) -> bool:
+        return self.starts_at < window.end and window.start < self.ends_at
+
+    @property
+    def named(self) -> str:
+        return f"{self.cr_id} (deployment {self.deployment})"
 
 
-def deviated_run(look: Observation, of: Deployment) -> Run | None:
-    """The run that a look found to deviate; None when it did not, or when that no longer holds."""
-    if look.outcome != "moved" and look.deviation_id is None:
-        return None
+def run_of(look: Observation, of: Deployment) -> Run | None:
+    """The run that a look found to deviate, or that it still looks at; None when it did not, or no longer does."""
+    if look.deviated_at is None:
+        return Run(look.cr_id, look.deployment, look.kind, look.starts_at, look.ends_at) if look.is_open else None
     if look.state == "superseded" and not look.is_cut_short:
         return None
     until = look.ends_at
     if look.kind == "after" and of.rolled_back_at is not None:
         until = of.rolled_back_at if look.is_cut_short else max(until, of.rolled_back_at)
-    return Run(look.cr_id, look.deployment, look.starts_at, until)
+    return Run(look.cr_id, look.deployment, look.kind, look.starts_at, until, look.deviated_at)
 
 
 def objections(health: BenchmarkHealth, window: Window, runs: Iterable[Run]) -> dict[Objection, str]:
@@ -148,11 +200,65 @@ def objections(health: BenchmarkHealth, window: Window, runs: Iterable[Run]) -> 
     for each in health.findings:
         if each.decides and each.code != "missing":
             found[each.code] = f"{found[each.code]}; {each.sentence}" if each.code in found else each.sentence
-    inside = [run for run in runs if run.starts_at < window.end and window.start < run.ends_at]
-    if inside:
-        named = ", ".join(f"{run.cr_id} (deployment {run.deployment})" for run in inside[:5])
-        found["deviated"] = f"its window lies in what was observed of {named}, and that deviated"
+    inside = [run for run in runs if run.meets(window)]
+    if deviated := [run.named for run in inside if run.found_at is not None]:
+        found["deviated"] = f"its window lies in what was observed of {', '.join(deviated[:5])}, and that deviated"
+    if observed := [run for run in inside if run.found_at is None]:
+        named = ", ".join(f"{run.named}: the {run.kind} look ends {_said(run.ends_at)}" for run in observed[:5])
+        found["observed"] = (
+            f"its window lies in what is still observed of {named}; nobody knows yet whether it deviates"
+        )
     return found
+
+
+def doubts(
+    benchmarks: Iterable[tuple[Snapshot, Mapping[str, str]]],
+    runs: Iterable[Run],
+    said: Iterable[Doubt],
+    *,
+    product_id: str,
+    version: int,
+    now: datetime,
+) -> tuple[Doubt, ...]:
+    """What is to be said of benchmarks, each with its `despite`: that the run it came from deviated, or no longer does.
+
+    `said` so far. What was published knowing of the deviation, with a reason, is left alone. `version` of the product.
+    """
+    found = [run for run in runs if run.found_at is not None]
+    wanted: dict[tuple[str, str, int], str] = {}
+    for benchmark, despite in benchmarks:
+        for run in found:
+            is_answered = "deviated" in despite and run.found_at is not None and run.found_at <= benchmark.taken_at
+            if run.meets(benchmark.window) and not is_answered:
+                what = f"{benchmark.id} was taken while {run.named} was observed, and that deviated"
+                wanted[benchmark.id, run.cr_id, run.deployment] = what
+    last: dict[tuple[str, str, int], Doubt] = {}
+    for each in sorted(said, key=lambda each: each.sequence):
+        last[each.snapshot_id, each.observed, each.deployment] = each
+    standing = {at: each.sentence for at, each in last.items() if each.holds}
+    changed = [(at, True, what) for at, what in wanted.items() if at not in standing]
+    changed += [(at, False, "what spoke against it was withdrawn") for at in standing if at not in wanted]
+    return tuple(
+        Doubt(product_id, version + place, snapshot_id, observed, deployment, holds, sentence, now)
+        for place, ((snapshot_id, observed, deployment), holds, sentence) in enumerate(sorted(changed), 1)
+    )
+
+
+def doubted(doubt: Doubt) -> Fact:
+    return BenchmarkDoubted(
+        product_id=doubt.product_id,
+        snapshot_id=doubt.snapshot_id,
+        observed=doubt.observed,
+        deployment=doubt.deployment,
+        holds=doubt.holds,
+        sentence=doubt.sentence,
+        at=doubt.at,
+    )
+
+
+def answered_before(despite: Mapping[str, str]) -> dict[Objection, str]:
+    """Of what was answered when a benchmark was published: what its readings say of themselves, which does not change."""
+    return {code: despite[code] for code in _OF_ITSELF if code in despite}
 
 
 def refuse_doubtful(found: Mapping[Objection, str], despite: Mapping[Objection, str]) -> dict[str, str]:
@@ -165,6 +271,10 @@ def refuse_doubtful(found: Mapping[Objection, str], despite: Mapping[Objection, 
             fields=[{"path": f"body.despite.{code}", "message": sentence[:500]} for code, sentence in open_.items()],
         )
     return {str(code): despite[code] for code in found}
+
+
+def _said(when: datetime) -> str:
+    return f"{when:%Y-%m-%d %H:%M} UTC"
 
 
 def refuse_outworn(draft: Snapshot, policy: Policy, now: datetime) -> None:

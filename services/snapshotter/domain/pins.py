@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from services.snapshotter.domain.values import Snapshot
+from services.snapshotter.domain.fitting import FACT_LIST_BYTES, fitting_health, fitting_missing
+from services.snapshotter.domain.values import Provenance, Snapshot
 from shared.contracts import BenchmarkExpired, BenchmarkPinned, Fact
 from shared.errors import Conflict, Invalid
 
@@ -35,9 +37,12 @@ class Pin:
 
 def pin(
     number: int, benchmark: Snapshot, product_id: str, *, who: str, reason: str, expires_at: datetime,
-    max_days: float, now: datetime,
+    max_days: float, now: datetime, published: Provenance | None = None, despite: Mapping[str, str] | None = None,
 ) -> tuple[Pin, Fact]:  # fmt: skip
-    """Raises Conflict for what is no benchmark of the product, Invalid for a date that no pin may have."""
+    """`published`: how the benchmark came to be; `despite`: what speaks against pinning it, answered.
+
+    Raises Conflict for what is no benchmark of the product, Invalid for a date that no pin may have.
+    """
     if benchmark.kind != "benchmark" or benchmark.product_id != product_id:
         raise Conflict(f"{benchmark.id} is a snapshot of kind {benchmark.kind} and no benchmark that {product_id} has.")
     if not now < expires_at <= now + timedelta(days=max_days):
@@ -55,11 +60,15 @@ def pin(
         window_end=benchmark.window.end,
         published_at=benchmark.taken_at,
         published_by=benchmark.taken_by,
-        missing=benchmark.missing,
+        missing=fitting_missing(benchmark.missing, FACT_LIST_BYTES // 2),
         reason=reason,
         pinned_at=now,
         pinned_by=who,
         expires_at=expires_at,
+        health=fitting_health(published.health, FACT_LIST_BYTES // 2) if published and published.health else None,
+        origin=published.origin if published else None,
+        corrects=published.corrects if published else None,
+        despite={**(published.despite if published else {}), **(despite or {})},
     )
 
 

@@ -152,6 +152,7 @@ class Observation:
     snapshot_id: str | None = None
     benchmark_id: str | None = None
     deviation_id: str | None = None
+    deviated_at: datetime | None = None  #: when it was first found to have moved, by an early look or at its end
     overdue_at: datetime | None = None
     closed_at: datetime | None = None
     superseded_at: datetime | None = None

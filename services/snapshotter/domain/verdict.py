@@ -6,19 +6,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from services.snapshotter.domain.benchmarks import Standing
+from services.snapshotter.domain.benchmarks import WORN, Standing
 from services.snapshotter.domain.early import early_sentence
+from services.snapshotter.domain.fitting import FACT_LIST_BYTES, fitting, fitting_health, fitting_missing
 from services.snapshotter.domain.values import ChangeRequest, Observation, Provenance, Snapshot, move
 from shared.contracts import (
     AlsoDeployed,
     BenchmarkDrafted,
-    BenchmarkHealth,
     BenchmarkPublished,
     ComparedSLI,
     DeviationDetected,
     Fact,
-    MissingSLI,
     ObservationClosed,
     ObservationKind,
     Outcome,
@@ -26,9 +26,6 @@ from shared.contracts import (
     SnapshotOverdue,
     SnapshotTaken,
 )
-
-#: What the list in one fact may take, in bytes: a letter holds 256 KB. The full sentences stay readable over HTTP.
-FACT_LIST_BYTES = 200_000
 
 #: Other deploys that one verdict names.
 MOST_ALSO = 50
@@ -53,13 +50,14 @@ class Verdict:
 
 
 def verdict(kind: ObservationKind, outcome: Outcome, compared: Sequence[ComparedSLI], against: Standing) -> Verdict:
-    """`outcome` is the judge's over the SLIs that decide. A stale benchmark can show that something moved, not that nothing did."""
+    """`outcome` is the judge's over the SLIs that decide. A worn benchmark can show that something moved, not that nothing did."""
     counted = [c for c in compared if c.decides]
     same = [c for c in counted if c.outcome == outcome]
     share = f"{len(same)} of {len(counted)} SLIs"
     first = same[0].sentence if same else against.sentence
-    if outcome == "steady" and against.state in ("stale", "expired"):
-        sentence = f"Inconclusive: nothing moved, but the benchmark is {against.state}: {against.sentence}."
+    if outcome == "steady" and against.state in WORN:
+        worn = "from a run that deviated" if against.state == "deviated" else against.state
+        sentence = f"Inconclusive: nothing moved, but the benchmark is {worn}: {against.sentence}."
         return Verdict("inconclusive", sentence, tuple(compared))
     if outcome == "steady":
         done = "Recovered" if kind == "recovery" else "Steady"
@@ -110,31 +108,14 @@ def taken(snapshot: Snapshot) -> SnapshotTaken:
         taken_at=snapshot.taken_at,
         content_hash=snapshot.content_hash,
         slis=snapshot.slis,
-        missing=_fitting_missing(snapshot.missing),
+        missing=fitting_missing(snapshot.missing),
     )
 
 
-def drafted(snapshot: Snapshot, made: Provenance, health: BenchmarkHealth) -> tuple[Fact, ...]:
+def drafted(snapshot: Snapshot, made: Provenance) -> tuple[Fact, ...]:
     """What is said of a draft: that it was taken, and that operations may publish it. It is no benchmark."""
-    return (
-        taken(snapshot),
-        BenchmarkDrafted(
-            subject=snapshot.subject,
-            snapshot_id=snapshot.id,
-            product_id=snapshot.product_id,
-            cr_id=snapshot.cr_id,
-            window_start=snapshot.window.start,
-            window_end=snapshot.window.end,
-            content_hash=snapshot.content_hash,
-            origin=made.origin,
-            reason=snapshot.reason,
-            drafted_at=snapshot.taken_at,
-            drafted_by=snapshot.taken_by,
-            slis=snapshot.slis,
-            missing=_fitting_missing(snapshot.missing, FACT_LIST_BYTES // 2),
-            health=_fitting_health(health, FACT_LIST_BYTES // 2),
-        ),
-    )
+    about = _about(snapshot, made)
+    return taken(snapshot), BenchmarkDrafted(**about, drafted_at=snapshot.taken_at, drafted_by=snapshot.taken_by)
 
 
 def published(snapshot: Snapshot, made: Provenance) -> tuple[Fact, ...]:
@@ -142,25 +123,31 @@ def published(snapshot: Snapshot, made: Provenance) -> tuple[Fact, ...]:
     return (
         taken(snapshot),
         BenchmarkPublished(
-            subject=snapshot.subject,
-            snapshot_id=snapshot.id,
-            product_id=snapshot.product_id,
-            cr_id=snapshot.cr_id,
-            window_start=snapshot.window.start,
-            window_end=snapshot.window.end,
-            content_hash=snapshot.content_hash,
-            reason=snapshot.reason,
+            **_about(snapshot, made),
             published_at=snapshot.taken_at,
             published_by=snapshot.taken_by,
-            slis=snapshot.slis,
-            missing=_fitting_missing(snapshot.missing, FACT_LIST_BYTES // 2),
-            origin=made.origin,
             draft_id=made.draft_id,
             corrects=made.corrects,
-            health=_fitting_health(made.health, FACT_LIST_BYTES // 2) if made.health else None,
             despite=dict(made.despite),
         ),
     )
+
+
+def _about(snapshot: Snapshot, made: Provenance) -> dict[str, Any]:
+    return {
+        "subject": snapshot.subject,
+        "snapshot_id": snapshot.id,
+        "product_id": snapshot.product_id,
+        "cr_id": snapshot.cr_id,
+        "window_start": snapshot.window.start,
+        "window_end": snapshot.window.end,
+        "content_hash": snapshot.content_hash,
+        "origin": made.origin,
+        "reason": snapshot.reason,
+        "slis": snapshot.slis,
+        "missing": fitting_missing(snapshot.missing, FACT_LIST_BYTES // 2),
+        "health": made.health and fitting_health(made.health, FACT_LIST_BYTES // 2),
+    }
 
 
 def close(
@@ -191,6 +178,7 @@ def close(
         snapshot_id=snapshot.id,
         benchmark_id=against.counts.id if against.counts else None,
         deviation_id=look.deviation_id or (_deviation_id(look) if deviates else None),
+        deviated_at=look.deviated_at or (now if found.outcome == "moved" else None),
         overdue_at=now if overdue_because else None,
         closed_at=now,
     )
@@ -253,7 +241,7 @@ def raise_early(
     """
     if against.counts is None:
         raise ValueError("a deviation needs a benchmark")
-    deviating = replace(look, deviation_id=_deviation_id(look), benchmark_id=against.counts.id)
+    deviating = replace(look, deviation_id=_deviation_id(look), deviated_at=now, benchmark_id=against.counts.id)
     told = {each.sli for each in moved}
     counted = [
         each if each.outcome != "moved" or each.sli in told else each.model_copy(update={"outcome": "inconclusive"})
@@ -295,37 +283,3 @@ def _deviation(look: Observation, cr: ChangeRequest, found: Verdict, snapshot: S
         snapshot_id=snapshot.id,
         detected_at=now,
     )
-
-
-# -- what fits into a letter ------------------------------------------------------------------------------------------
-
-
-def fitting(compared: Sequence[ComparedSLI], limit: int = FACT_LIST_BYTES) -> tuple[ComparedSLI, ...]:
-    """`compared`, its words cut short only as far as it must be to fit into a fact of at most `limit` bytes of list."""
-    for most in (2000, 200, 100, 50, 20, 0):
-        shown = tuple(
-            c.model_copy(update={"sentence": _cut(c.sentence, most), "title": _cut(c.title, most)}) for c in compared
-        )
-        if sum(len(c.model_dump_json().encode()) + 1 for c in shown) <= limit:
-            break
-    return shown
-
-
-def _fitting_missing(missing: Sequence[MissingSLI], limit: int = FACT_LIST_BYTES) -> tuple[MissingSLI, ...]:
-    for most in (500, 200, 100, 50, 20, 0):
-        shown = tuple(MissingSLI(sli=m.sli, reason=_cut(m.reason, most)) for m in missing)
-        if sum(len(m.model_dump_json().encode()) + 1 for m in shown) <= limit:
-            break
-    return shown
-
-
-def _fitting_health(health: BenchmarkHealth, limit: int) -> BenchmarkHealth:
-    for most in (500, 200, 100, 50, 20, 0):
-        shown = tuple(f.model_copy(update={"sentence": _cut(f.sentence, most)}) for f in health.findings)
-        if sum(len(f.model_dump_json().encode()) + 1 for f in shown) <= limit:
-            break
-    return health.model_copy(update={"findings": shown})
-
-
-def _cut(words: str, most: int) -> str:
-    return words if len(words) <= most else words[: max(0, most - 1)] + "…"

@@ -6,7 +6,12 @@ from typing import Any
 from services.snapshotter.handlers.again import recompute
 from services.snapshotter.handlers.anchors import choose_anchor, read_anchor
 from services.snapshotter.handlers.backtest import backtest
-from services.snapshotter.handlers.benchmarks import draft_snapshot, publish_draft, publish_snapshot
+from services.snapshotter.handlers.benchmarks import (
+    draft_snapshot,
+    publish_draft,
+    publish_snapshot,
+    uphold_benchmark,
+)
 from services.snapshotter.handlers.calibrating import read_calibration
 from services.snapshotter.handlers.checking import check_slis
 from services.snapshotter.handlers.days import (
@@ -17,6 +22,7 @@ from services.snapshotter.handlers.days import (
     score_days,
 )
 from services.snapshotter.handlers.deps import Deps
+from services.snapshotter.handlers.doubting import weigh_benchmarks
 from services.snapshotter.handlers.drafts import draft_for_review, on_review_requested
 from services.snapshotter.handlers.drawing import SMALL_STYLE
 from services.snapshotter.handlers.early import look_early
@@ -65,6 +71,7 @@ JOBS: Mapping[str, Callable[[Deps, Appointment], Awaitable[None]]] = {
     "keep_day": keep_day,
     "score_days": score_days,
     "draft_for_review": draft_for_review,
+    "weigh_benchmarks": weigh_benchmarks,
     "expire_pin": expire_pin,
     "expire_samples": expire_samples,
     "read_upload": read_upload,
@@ -99,4 +106,5 @@ __all__ = [
     "see_upload",
     "take_snapshot",
     "take_upload",
+    "uphold_benchmark",
 ]

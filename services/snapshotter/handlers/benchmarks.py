@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from services.snapshotter import domain, store
-from services.snapshotter.commands import DraftSnapshot, PublishDraft, PublishSnapshot
+from services.snapshotter.commands import DraftSnapshot, PublishDraft, PublishSnapshot, UpholdBenchmark
 from services.snapshotter.domain import Objection, Provenance, Snapshot
 from services.snapshotter.handlers.capture import Captured, prepared
 from services.snapshotter.handlers.deps import Deps
+from services.snapshotter.handlers.doubting import runs_of, weigh_benchmarks
 from services.snapshotter.handlers.health import health, with_earlier_days
 from services.snapshotter.handlers.reading import snapshot_view
 from services.snapshotter.uploads import is_uploaded
@@ -73,49 +74,69 @@ async def draft_snapshot(deps: Deps, call: Call, command: DraftSnapshot) -> Answ
 async def publish_draft(deps: Deps, call: Call, draft_id: str, command: PublishDraft) -> Answer:
     """Make a draft the benchmark of its subject. Raises Forbidden, NotFound, Conflict, Repeated."""
     async with deps.db.tx(call) as tx:
-        draft = await store.snapshot(tx, draft_id)
-        tx.may("publish_snapshot", draft.product_id if draft else None, of=draft_id)
-        if draft is None:
-            raise NotFound(f"There is no snapshot {draft_id} here.")
-        if draft.kind != "draft":
-            raise Conflict(f"{draft_id} is a snapshot of kind {draft.kind}, not a draft.")
-        cr = await store.change_request(tx, draft.cr_id) if draft.cr_id else None
-        if cr is not None:
-            domain.refuse_own(cr, person(tx.actor))
-        found = await policies.latest(tx, draft.product_id)
-        if found is None:
-            raise NotFound(f"No policy of {draft.product_id} is known here (yet).")
-        _, policy = found
-        subject_version = await _locked_version(tx, draft.cr_id, draft.product_id)
+        draft, policy, version = await _kept(tx, draft_id, "draft")
         if (became := await store.published_as(tx, draft_id)) is not None:
             raise Conflict(f"{draft_id} was published already, as {became}.")
-        domain.refuse_outworn(draft, policy, tx.now)
-        _refuse_other_measure(draft, await store.series_of(tx, draft_id), policy)
-        await _check_corrected(tx, command.corrects, draft.product_id, draft.cr_id)
         drafted = (await store.provenances_of(tx, [draft_id]))[draft_id]
-        judged = drafted.health or BenchmarkHealth(state="unjudged", sentence="Nobody judged it.")
-        despite = await answered_objections(tx, draft.product_id, draft.window, judged, command.despite)
-        made = Provenance(await store.next_id(tx), drafted.origin, draft_id, command.corrects, drafted.health, despite)
-        published = Snapshot(
-            id=made.snapshot_id,
-            kind="benchmark",
-            product_id=draft.product_id,
-            cr_id=draft.cr_id,
-            deployment=None,
-            revision=None,
-            window=draft.window,
-            taken_at=tx.now,
-            taken_by=person(tx.actor),
-            reason=command.reason,
-            policy_version=draft.policy_version,
-            content_hash=draft.content_hash,
-            slis=draft.slis,
-            missing=draft.missing,
-        )
-        await store.insert_snapshot(tx, published, None, raw_days=policy.samples.raw_days)
-        await store.copy_series(tx, draft_id, published, raw_days=policy.samples.raw_days)
-        series = await store.series_of(tx, published.id)
-        return await _said(tx, published, made, judged, series, subject_version)
+        await _check_corrected(tx, command.corrects, draft.product_id, draft.cr_id)
+        made = replace(drafted, draft_id=draft_id, corrects=command.corrects)
+        return await _published(tx, draft, made, policy, version, command.reason, command.despite)
+
+
+async def uphold_benchmark(deps: Deps, call: Call, benchmark_id: str, command: UpholdBenchmark) -> Answer:
+    """Publish a benchmark anew whose run deviated since, with the reason why it may stand all the same.
+
+    Raises Forbidden, NotFound, Conflict (nothing was said against it, or something that nobody answered), Repeated.
+    """
+    async with deps.db.tx(call) as tx:
+        old, policy, version = await _kept(tx, benchmark_id, "benchmark")
+        if domain.open_doubt(await store.doubts_of(tx, [old.id]), old, None, tx.now) is None:
+            raise Conflict(f"Nothing was said against {old.id} since it was published: it stands as it is.")
+        made = (await store.provenances_of(tx, [old.id])).get(old.id) or Provenance(old.id, "pulled")
+        answers = {**domain.answered_before(made.despite), **command.despite}
+        made = replace(made, draft_id=None, corrects=old.id)
+        return await _published(tx, old, made, policy, version, command.reason, answers)
+
+
+async def _kept(tx: Tx, id: str, kind: SnapshotKind) -> tuple[Snapshot, Policy, int]:
+    """What is to be published, under its subject's lock, with the newest policy and the subject's version."""
+    found = await store.snapshot(tx, id)
+    tx.may("publish_snapshot", found.product_id if found else None, of=id)
+    if found is None:
+        raise NotFound(f"There is no snapshot {id} here.")
+    if found.kind != kind:
+        raise Conflict(f"{id} is a snapshot of kind {found.kind}, not a {kind}.")
+    cr = await store.change_request(tx, found.cr_id) if found.cr_id else None
+    if cr is not None:
+        domain.refuse_own(cr, person(tx.actor))
+    latest = await policies.latest(tx, found.product_id)
+    if latest is None:
+        raise NotFound(f"No policy of {found.product_id} is known here (yet).")
+    return found, latest[1], await _locked_version(tx, found.cr_id, found.product_id)
+
+
+async def _published(
+    tx: Tx,
+    of: Snapshot,
+    made: Provenance,
+    policy: Policy,
+    version: int,
+    reason: str,
+    answers: Mapping[Objection, str],
+) -> Answer:
+    """Kept readings as a new benchmark of their subject, if nothing speaks against it that `answers` leave open."""
+    domain.refuse_outworn(of, policy, tx.now)
+    _refuse_other_measure(of, await store.series_of(tx, of.id), policy)
+    judged = made.health or BenchmarkHealth(state="unjudged", sentence="Nobody judged it.")
+    despite = await answered_objections(tx, of.product_id, of.window, judged, answers)
+    made = replace(made, snapshot_id=await store.next_id(tx), despite=despite)
+    published = replace(
+        of, id=made.snapshot_id, kind="benchmark", taken_at=tx.now, taken_by=person(tx.actor), reason=reason
+    )
+    await store.insert_snapshot(tx, published, None, raw_days=policy.samples.raw_days)
+    await store.copy_series(tx, of.id, published, raw_days=policy.samples.raw_days)
+    series = await store.series_of(tx, published.id)
+    return await _said(tx, published, made, judged, series, version)
 
 
 async def answered_objections(
@@ -126,10 +147,8 @@ async def answered_objections(
     despite: Mapping[Objection, str],
 ) -> dict[str, str]:
     """What speaks against a window and was answered, with the answers. Raises Conflict for what was not."""
-    looks = await store.deviating_looks(tx, product_id, window.start, window.end)
-    runs = [domain.deviated_run(look, await store.deployment(tx, look.cr_id, look.deployment)) for look in looks]
-    against = domain.objections(found, window, [run for run in runs if run is not None])
-    return domain.refuse_doubtful(against, despite)
+    looks = await store.looks_about(tx, product_id, window.start, window.end)
+    return domain.refuse_doubtful(domain.objections(found, window, await runs_of(tx, looks)), despite)
 
 
 async def kept_as(
@@ -167,7 +186,7 @@ async def kept_as(
         missing=captured.missing,
     )
     await store.insert_snapshot(tx, taken, kept, raw_days=plan.policy.samples.raw_days)
-    made = Provenance(taken.id, made.origin, made.draft_id, made.corrects, made.health, made.despite)
+    made = replace(made, snapshot_id=taken.id)
     return await _said(tx, taken, made, found, kept.series, version)
 
 
@@ -180,10 +199,12 @@ async def _said(
     version: int,
 ) -> Answer:
     await store.insert_provenance(tx, made)
-    facts = domain.drafted(taken, made, found) if taken.kind == "draft" else domain.published(taken, made)
+    facts = domain.drafted(taken, made) if taken.kind == "draft" else domain.published(taken, made)
     await store.save_version(tx, taken.subject, was=version, version=version + len(facts))
     for sequence, fact in enumerate(facts, version + 1):
         tx.emit(fact, sequence=sequence, policy_version=taken.policy_version)
+    if "observed" in made.despite:  # that look may close at this moment: looked at again once both have committed
+        tx.schedule(weigh_benchmarks, taken.product_id)
     tx.audit(
         taken.subject,
         action="draft_snapshot" if taken.kind == "draft" else "publish_snapshot",

@@ -10,6 +10,7 @@ from services.snapshotter import domain, store
 from services.snapshotter.domain import EarlyLook
 from services.snapshotter.handlers.capture import Captured, capture, prepared
 from services.snapshotter.handlers.deps import Deps
+from services.snapshotter.handlers.doubting import weigh_benchmarks
 from services.snapshotter.handlers.judging import Grounds, Taken, judged
 from services.snapshotter.handlers.kept import filled, taken
 from services.snapshotter.handlers.standings import standing_of
@@ -123,6 +124,7 @@ async def _raise(
     await store.save_change_request(tx, cr, version=cr.version + len(facts))
     for sequence, fact in enumerate(facts, cr.version + 1):
         tx.emit(fact, sequence=sequence, policy_version=current.policy_version)
+    tx.schedule(weigh_benchmarks, current.product_id)
     return replace(looked, snapshot_id=snapshot.id)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from services.snapshotter import domain, store
+from services.snapshotter.handlers.doubting import weigh_benchmarks
 from services.snapshotter.handlers.early import look_early
 from services.snapshotter.handlers.observations import take_snapshot
 from shared import policies
@@ -36,7 +37,8 @@ async def on_cr_deployed(tx: Tx, event: Event[CRDeployed]) -> None:
     before = await store.deployment(tx, cr.id, fact.deployment)
     looks = await store.observations_of(tx, cr.id, fact.deployment)
     fact = fact.model_copy(update={"deployer": person(fact.deployer)})
-    await _save(tx, domain.deployed(cr, before, looks, fact, policy_version=version, now=tx.now), policy)
+    change = domain.deployed(cr, before, looks, fact, policy_version=version, now=tx.now)
+    await _save(tx, change, policy, deviated=any(look.deviated_at for look in looks))
 
 
 async def on_cr_rolled_back(tx: Tx, event: Event[CRRolledBack]) -> None:
@@ -47,7 +49,7 @@ async def on_cr_rolled_back(tx: Tx, event: Event[CRRolledBack]) -> None:
     before = await store.deployment(tx, cr.id, fact.deployment)
     looks = await store.observations_of(tx, cr.id, fact.deployment)
     change = domain.rolled_back(cr, before, looks, fact, policy_version=version, policy=policy, now=tx.now)
-    await _save(tx, change, policy)
+    await _save(tx, change, policy, deviated=any(look.deviated_at for look in looks))
 
 
 async def _policy(tx: Tx, product_id: str, version: str | None) -> tuple[str, Policy]:
@@ -60,8 +62,8 @@ async def _policy(tx: Tx, product_id: str, version: str | None) -> tuple[str, Po
     return found
 
 
-async def _save(tx: Tx, change: domain.Change, policy: Policy) -> None:
-    """Rows, letters and appointments of what was heard."""
+async def _save(tx: Tx, change: domain.Change, policy: Policy, *, deviated: bool) -> None:
+    """Rows, letters and appointments of what was heard. `deviated`: a look at this deployment had found that."""
     cr = change.cr
     await store.save_change_request(tx, cr, version=cr.version + len(change.facts))
     await store.save_deployment(tx, cr.product_id, change.deployment)
@@ -76,6 +78,8 @@ async def _save(tx: Tx, change: domain.Change, policy: Policy) -> None:
             await store.forget_readings(tx, look.subject)
         if look.kind == "after":
             _arm_early(tx, look, policy)
+    if deviated:  # what it is no longer, or longer than it was, may be what a benchmark came from
+        tx.schedule(weigh_benchmarks, cr.product_id)
 
 
 def _arm_early(tx: Tx, look: domain.Observation, policy: Policy) -> None:

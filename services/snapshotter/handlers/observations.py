@@ -14,6 +14,7 @@ from services.snapshotter.handlers.anchors import anchor_at
 from services.snapshotter.handlers.calibrating import calibrated, pairs_at
 from services.snapshotter.handlers.capture import Captured, capture, prepared
 from services.snapshotter.handlers.deps import Deps
+from services.snapshotter.handlers.doubting import weigh_benchmarks
 from services.snapshotter.handlers.judging import Grounds, Judged, Release, Taken, judged, unjudged
 from services.snapshotter.handlers.kept import filled, releases_of, taken
 from services.snapshotter.handlers.standings import also_deployed, standing_of
@@ -129,6 +130,8 @@ async def take_snapshot(deps: Deps, appointment: Appointment) -> None:
         await store.save_change_request(tx, cr, version=cr.version + len(facts))
         for sequence, fact in enumerate(facts, cr.version + 1):
             tx.emit(fact, sequence=sequence, policy_version=look.policy_version)
+        if closed.deviated_at is not None:
+            tx.schedule(weigh_benchmarks, look.product_id)
         tx.audit(
             look.subject,
             action="take_snapshot",
@@ -275,7 +278,7 @@ async def _standing(
     """The benchmark that counted at the deploy, and when that was. Both looks at a deployment share it."""
     deployed_at = (await store.deployment(tx, look.cr_id, look.deployment)).deployed_at
     by = deployed_at or look.starts_at
-    return await standing_of(tx, cr, by, policy.benchmark.max_age_h), deployed_at
+    return await standing_of(tx, cr, by, policy.benchmark.max_age_h, doubted_by=tx.now), deployed_at
 
 
 async def _history(deps: Deps, plan: _Plan, captured: Captured) -> Captured | None:

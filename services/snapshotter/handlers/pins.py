@@ -33,6 +33,7 @@ async def pin_benchmark(deps: Deps, call: Call, command: PinBenchmark) -> Answer
         subject_version = await store.locked_product(tx, command.product)
         # Its health was answered when it was published; that the run deviated may have come out since.
         despite = await answered_objections(tx, command.product, benchmark.window, _UNJUDGED, command.despite)
+        provenance = (await store.provenances_of(tx, [benchmark.id])).get(benchmark.id)
         made, fact = domain.pin(
             await store.next_pin(tx),
             benchmark,
@@ -42,6 +43,8 @@ async def pin_benchmark(deps: Deps, call: Call, command: PinBenchmark) -> Answer
             expires_at=command.expires_at,
             max_days=policy.benchmark.max_pin_days,
             now=tx.now,
+            published=provenance,
+            despite=despite,
         )
         await store.insert_pin(tx, made)
         await _say(tx, made, fact, subject_version, version)

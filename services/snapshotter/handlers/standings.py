@@ -12,12 +12,26 @@ from shared.db import Tx
 
 
 async def standing_of(
-    tx: Tx, cr: domain.ChangeRequest, deployed_at: datetime | None, max_age_h: float
+    tx: Tx,
+    cr: domain.ChangeRequest,
+    deployed_at: datetime | None,
+    max_age_h: float,
+    *,
+    doubted_by: datetime | None = None,
 ) -> domain.Standing:
-    """The benchmark that counted at the deploy; that counts now while there was none."""
-    pins = await store.pins_of(tx, cr.product_id, deployed_at)
-    benchmarks = await store.benchmarks_for(tx, cr, deployed_at, {pin.snapshot_id for pin in pins[:1]})
-    return domain.standing(benchmarks, cr, deployed_at=deployed_at, now=tx.now, max_age_h=max_age_h, pins=pins[:1])
+    """The benchmark that counted at the deploy; that counts now while there was none. `doubted_by`: see the domain."""
+    pins = (await store.pins_of(tx, cr.product_id, deployed_at))[:1]
+    benchmarks = await store.benchmarks_for(tx, cr, deployed_at, {pin.snapshot_id for pin in pins})
+    return domain.standing(
+        benchmarks,
+        cr,
+        deployed_at=deployed_at,
+        now=tx.now,
+        max_age_h=max_age_h,
+        pins=pins,
+        doubts=await store.doubts_of(tx, [each.id for each in benchmarks]),
+        doubted_by=doubted_by,
+    )
 
 
 async def benchmark_view(

@@ -1,17 +1,17 @@
-"""How drafts and benchmarks came to be, pins, and the looks that found a deviation."""
+"""How drafts and benchmarks came to be, pins, and what speaks against a benchmark after it was published."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 
 from sqlalchemy import insert, literal, or_, select, update
 
-from services.snapshotter.domain import ChangeRequest, Observation, Pin, Provenance, Snapshot
+from services.snapshotter.domain import ChangeRequest, Doubt, Observation, Pin, Provenance, Snapshot
 from services.snapshotter.store.payloads import keep_longer
 from services.snapshotter.store.snapshots import snapshot_of
-from services.snapshotter.store.tables import observations, pin_numbers, pins, provenances, series, snapshots
+from services.snapshotter.store.tables import doubts, observations, pin_numbers, pins, provenances, series, snapshots
 from shared.contracts import BenchmarkHealth
 from shared.db import Tx
 
@@ -101,22 +101,62 @@ async def pins_of(tx: Tx, product_id: str, by: datetime | None = None) -> list[P
     return [Pin(**row._mapping) for row in await tx.all(found.order_by(pins.c.number.desc()).limit(100))]
 
 
-# -- runs that deviated -----------------------------------------------------------------------------------------------
+# -- runs that deviated, and what is said of benchmarks that came from them --------------------------------------------
+
+_LOOK = [observations.c[each.name] for each in fields(Observation)]
+_LONGEST_RUN = timedelta(days=60)  #: a rollback comes later than the look; after this it is another story
 
 
-async def deviating_looks(tx: Tx, product_id: str, start: datetime, end: datetime) -> list[Observation]:
-    """Looks of the product that found a deviation and may have to do with `[start, end)`: a rollback comes later."""
+async def looks_about(tx: Tx, product_id: str, start: datetime, end: datetime) -> list[Observation]:
+    """Looks of the product that deviated or are still open, and may have to do with `[start, end)`."""
     c = observations.c
-    names = [c[each.name] for each in fields(Observation)]
     rows = await tx.all(
-        select(*names)
+        select(*_LOOK)
         .where(
             c.product_id == product_id,
             c.starts_at < end,
-            c.ends_at > start - timedelta(days=60),
-            or_(c.outcome == "moved", c.deviation_id.is_not(None)),
+            c.ends_at > start - _LONGEST_RUN,
+            or_(c.deviated_at.is_not(None), c.state == "scheduled"),
         )
         .order_by(c.starts_at.desc())
         .limit(500)
     )
     return [Observation(**row._mapping) for row in rows]
+
+
+async def benchmarks_met(tx: Tx, product_id: str, since: datetime) -> list[Snapshot]:
+    """Benchmarks of the product and its CRs that may come from a look that deviated and ended after `since`."""
+    c, o = snapshots.c, observations.c
+    met = (
+        select(o.cr_id)
+        .where(
+            o.product_id == product_id,
+            o.deviated_at.is_not(None),
+            o.ends_at > since,
+            o.starts_at < c.window_end,
+            o.ends_at > c.window_start - _LONGEST_RUN,
+        )
+        .exists()
+    )
+    found = select(snapshots).where(c.product_id == product_id, c.kind == "benchmark", c.window_end > since, met)
+    return [snapshot_of(row) for row in await tx.all(found.order_by(c.number))]
+
+
+async def doubts_of(tx: Tx, snapshot_ids: Iterable[str]) -> list[Doubt]:
+    """Everything said against these benchmarks, in order."""
+    c = doubts.c
+    rows = await tx.all(select(doubts).where(c.snapshot_id.in_(list(snapshot_ids))).order_by(c.sequence))
+    return [Doubt(**row._mapping) for row in rows]
+
+
+async def doubted_since(tx: Tx, product_id: str, since: datetime) -> list[Snapshot]:
+    """Benchmarks of the product that something was said against since then."""
+    c = doubts.c
+    which = select(c.snapshot_id).where(c.product_id == product_id, c.at > since)
+    rows = await tx.all(select(snapshots).where(snapshots.c.id.in_(which)).order_by(snapshots.c.number))
+    return [snapshot_of(row) for row in rows]
+
+
+async def insert_doubts(tx: Tx, said: Iterable[Doubt]) -> None:
+    if rows := [asdict(each) for each in said]:
+        await tx.execute(insert(doubts), rows)

@@ -75,6 +75,7 @@ observations = Table(
     Column("snapshot_id", Text),
     Column("benchmark_id", Text),
     Column("deviation_id", Text),
+    Column("deviated_at", Moment),
     Column("overdue_at", Moment),
     Column("closed_at", Moment),
     Column("superseded_at", Moment),
@@ -197,6 +198,19 @@ pins = Table(
     Index("pins_of_product", "product_id", "number"),
 )
 pin_numbers = DbSequence("pin_numbers", metadata=metadata)
+#: What was said against benchmarks since they were published: that the run they came from deviated, or that it did not.
+doubts = Table(
+    "doubts",
+    metadata,
+    Column("product_id", Text, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("snapshot_id", Text, nullable=False, index=True),
+    Column("observed", Text, nullable=False),
+    Column("deployment", Integer, nullable=False),
+    Column("holds", Boolean, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+)
 #: Packed samples, many series in one; in the row itself or in the object store. Kept until the latest of what was asked.
 payloads = Table(
     "payloads",
