@@ -112,6 +112,8 @@ class Database:
                         raise RuntimeError("a command with a key left no answer for its repeats")
                     await tx.flush()
                     await _commit(raw)
+                    if isinstance(by, Appointment):
+                        by.is_ended = not tx.keep_appointment
                 except Forbidden as refusal:
                     await raw.execute("ROLLBACK")
                     await self._record_refusal(raw, tx, refusal)

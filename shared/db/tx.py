@@ -37,9 +37,12 @@ _Entry = tuple[int, datetime, Mapping[str, Any] | None, str | None]  #: of the a
 _EVENTS = uuid.UUID("6f1d1d0c-6b77-5c0e-9a5e-3c4f7a2b9d10")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Appointment:
-    """A job's row, claimed: do it now. `due_at` is what was promised, however late it is."""
+    """A job's row, claimed: do it now. `due_at` is what was promised, however late it is.
+
+    `is_ended`: its transaction has committed. Only that writes here.
+    """
 
     job: str
     subject: str
@@ -49,6 +52,7 @@ class Appointment:
     attempts: int  #: 1 on the first try
     token: uuid.UUID
     traceparent: str | None = None  #: of whoever scheduled it
+    is_ended: bool = field(default=False, compare=False)
 
 
 class StaleAppointment(Exception):
@@ -245,15 +249,18 @@ class Tx:
         for table, rows in self._puts.items():
             await self._write(table, rows, self._newer[table])
         self._puts.clear()
-        if self.appointment is not None:
-            await self._hold(self.appointment)
-        await self._flush_plumbing()
+        held = self.appointment
+        ends_it = held is not None and not self.keep_appointment and not self._agenda
+        if held is not None and not ends_it:
+            await self._hold(held)
+        await self._flush_plumbing(held if ends_it else None)
 
     async def _hold(self, held: Appointment) -> None:
         """Lock our appointment if it is still ours. Raises StaleAppointment.
 
-        Last of all, since a command locks its thing first and moves the appointment after it. Locked first, the two
-        would wait for each other. Whoever moves it later waits for us, or we find it moved.
+        Where it only ends, deleting it does the same. Last of all, since a command locks its thing first and moves the
+        appointment after it. Locked first, the two would wait for each other. Whoever moves it later waits for us, or we
+        find it moved.
         """
         found = await self.raw.fetchval(
             "SELECT 1 FROM agenda WHERE job = $1 AND subject = $2 AND token = $3 AND revision = $4 FOR UPDATE",
@@ -288,7 +295,8 @@ class Tx:
             orjson.dumps(rows, default=_plain, option=orjson.OPT_UTC_Z).decode(),
         )
 
-    async def _flush_plumbing(self) -> None:
+    async def _flush_plumbing(self, ended: Appointment | None) -> None:
+        """Write letters, audit, agenda and answer in one statement. `ended`: forgotten, if still ours, or StaleAppointment."""
         parts: list[str] = []
         values: list[Any] = []
 
@@ -352,7 +360,7 @@ class Tx:
                 " lease_until = NULL, last_error = NULL"
             )
         gone = [at for at, entry in agenda if entry is None]
-        if self.appointment is not None and not self.keep_appointment:
+        if self.appointment is not None and not self.keep_appointment and ended is None:
             held = (self.appointment.job, self.appointment.subject)
             if held not in self._agenda:
                 gone.append(held)  # kept: the job was done
@@ -366,6 +374,13 @@ class Tx:
                 f"UPDATE inbox SET status = {parameter(self._answer.status, 'int2')}, headers = {headers_json},"
                 f" body = {parameter(self._answer.body, 'bytea')} WHERE scope = {scope} AND id = {key}"
             )
+        if ended is not None:  # the last part: its count is what the statement answers
+            mine = ((ended.job, "text"), (ended.subject, "text"), (ended.token, "uuid"), (ended.revision, "int4"))
+            job, subject, token, revision = (parameter(value, kind) for value, kind in mine)
+            parts.append(
+                f"DELETE FROM agenda WHERE job = {job} AND subject = {subject} AND token = {token}"
+                f" AND revision = {revision}"
+            )
         wrote = bool(parts)
         for buffer in (self._letters, self._audits, self._agenda):
             buffer.clear()
@@ -373,7 +388,9 @@ class Tx:
             return
         *before, last = parts
         clause = ", ".join(f"p{number} AS ({part})" for number, part in enumerate(before))
-        await self.raw.execute(f"WITH {clause} {last}" if before else last, *values)
+        done = await self.raw.execute(f"WITH {clause} {last}" if before else last, *values)
+        if ended is not None and done != "DELETE 1":
+            raise StaleAppointment(f"{ended.job} {ended.subject}")
 
 
 def _plain(value: Any) -> Any:
