@@ -17,7 +17,9 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 
 from services.reviewer.console import words
 from tests.e2e.conftest import Told
+from tests.e2e.guides import follow
 from tests.flow.normal import normal
+from tests.flow.world import WORSE
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("story")]
 
@@ -232,3 +234,8 @@ async def test_who_signs_out_is_out(told: Told, browser: Browser) -> None:
     answer = await page.goto(told.url)
     assert answer is not None and answer.status == 401 and "Sign in with a link" in await page.inner_text("main")
     await context.close()
+
+
+async def test_one_change_by_curl_is_answered_as_the_guide_says(told: Told, tmp_path: Path) -> None:
+    """Last of all: a day passes in it."""
+    await follow("one-change.md", told, tmp_path, change=WORSE)

@@ -17,20 +17,19 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import httpx2
-import numpy as np
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deploy.local import story
 from deploy.local.instance import OneProcess, local_settings, people, prepare
-from deploy.local.plant import Floats, Plant
+from deploy.local.plant import Plant
 from deploy.local.story import Teller
-from deploy.local.telemetry import DemoTelemetry
 from deploy.local.up import load_products
 from shared import keys
 from shared.clock import wall
 from shared.contracts import Event, Fact, from_wire
 from shared.db import bootstrap
 from shared.settings import SERVICES, Settings
+from tests.flow.failing import Telemetry
 from tests.servers.directory import temporary
 from tests.servers.postgres import Databases
 from tests.servers.tables import every_row
@@ -42,33 +41,6 @@ HOUR, MINUTE, DAY = timedelta(hours=1), timedelta(minutes=1), timedelta(days=1)
 WORSE = "EPL-6.6.6"
 EFFECTS = {("epl", WORSE): {"p99-latency": 1.6, "error-ratio": 3.0}}
 _KEYS: dict[str, dict[str, str]] = {}  #: template -> keys of its people
-
-
-class Telemetry(DemoTelemetry):
-    """The demo's, which can also fall silent: `silent` holds SLI ids whose series are absent; `down` and `up` the door."""
-
-    def __init__(self, plant: Plant) -> None:
-        super().__init__(plant=plant)
-        self.silent: set[str] = set()
-        self.never_before: float = 0.0  #: unix seconds; nothing was scraped before
-        self.url = ""
-
-    def samples(self, query: str, at_s: Floats) -> Floats | None:
-        known = self._queries.get(query)
-        if known is None or known[1] in self.silent:
-            return None
-        values = super().samples(query, at_s)
-        if values is not None and self.never_before:
-            values = np.where(at_s < self.never_before, np.nan, values)
-        return values
-
-    def up(self) -> str:
-        """Serve, the second time on the same port."""
-        self.url = self.start(urlsplit(self.url).port or 0 if self.url else 0)
-        return self.url
-
-    def down(self) -> None:
-        self.stop()
 
 
 class Impatient(Teller):
@@ -409,7 +381,7 @@ async def begun(
             await bootstrap.move_clock(admin, ahead_s=(at - wall()).total_seconds())
 
         teller = Impatient(
-            lambda _: "http://daymark", dict(_KEYS["/world"]), telemetry.plant, story.present(), move_to, _silent, client
+            lambda _: "http://daymark", dict(_KEYS["/world"]), telemetry.plant, story.present(), move_to, lambda _: None, client
         )  # fmt: skip
         own = local_settings(url, sources={"main": source}, heartbeat_s=0.2, pool_size=6, **settings)
         world = World(url, teller, telemetry, admin, own)
@@ -418,10 +390,6 @@ async def begun(
         await load_products(world.app)
         teller.at = await world.now()
         yield world
-
-
-def _silent(_line: str) -> None:
-    """Nobody listens."""
 
 
 def plain(document: Any) -> str:

@@ -203,8 +203,8 @@ CHANGES: dict[str, tuple[Any, Effect]] = {
 #: word -> the test that shows it, because no pure function does
 SHOWN: dict[str, str] = {
     "id": "tests/flow/test_intake.py::test_a_product_is_its_policy_and_its_version_is_the_content",
-    "name": "tests/flow/test_reviewer.py::test_hostile_text_is_shown_and_does_nothing",
-    "description": "tests/flow/test_reviewer.py::test_hostile_text_is_shown_and_does_nothing",
+    "name": "tests/flow/test_console.py::test_hostile_text_is_shown_and_does_nothing",
+    "description": "tests/flow/test_console.py::test_hostile_text_is_shown_and_does_nothing",
     "benchmark.max_gap_share": "tests/unit/test_benchmarks.py::test_the_policy_says_how_many_gaps_and_how_flat",
     "benchmark.max_flat_h": "tests/unit/test_benchmarks.py::test_the_policy_says_how_many_gaps_and_how_flat",
     "benchmark.max_pin_days": "tests/unit/test_benchmarks.py::"

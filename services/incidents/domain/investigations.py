@@ -1,4 +1,4 @@
-"""What may happen to incidents, regression cases and investigations. Pure: values in, (new value, facts) out."""
+"""Investigations: an owner, three clocks, and one end."""
 
 from __future__ import annotations
 
@@ -11,34 +11,20 @@ from shared.contracts import (
     Clock,
     ComparedSLI,
     Fact,
-    IncidentClosed,
-    IncidentOpened,
     InvestigationAcknowledged,
     InvestigationClosed,
     InvestigationDecided,
     InvestigationEscalated,
     InvestigationExplained,
     InvestigationOpened,
-    RegressionCaseGreen,
-    RegressionCaseOwed,
-    RegressionCaseRed,
     RollbackRequested,
     Severity,
 )
 from shared.contracts.investigations import Step
 from shared.errors import Conflict, Forbidden
 
-RIGHTS = {
-    "open_incident": frozenset({"operations", "engineer", "ptask", "integration"}),
-    "close_incident": frozenset({"operations", "engineer", "ptask"}),
-    "acknowledge_investigation": frozenset({"engineer", "ptask"}),
-    "explain_investigation": frozenset({"engineer", "ptask"}),
-    "decide_investigation": frozenset({"ptask"}),
-}
-
 InvestigationState = Literal["opened", "acknowledged", "explained", "decided", "closed"]
 Look = Literal["after", "recovery"]
-CaseState = Literal["owed", "red", "green"]
 STEPS: tuple[Step, ...] = ("acknowledge", "explain", "decide")
 _GRAVITY: tuple[Severity, ...] = ("minor", "major", "critical")
 
@@ -55,49 +41,6 @@ MOVES: dict[tuple[InvestigationState, str], InvestigationState] = {
     ("acknowledged", "close"): "closed",
     ("explained", "close"): "closed",
 }
-
-#: (state, what was seen) -> state. Green counts only after red: a case never seen to fail proves nothing.
-CASE_MOVES: dict[tuple[CaseState, str], CaseState] = {
-    ("owed", "failed"): "red",
-    ("red", "passed"): "green",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Incident:
-    """Something wrong in production, as somebody's work."""
-
-    id: str
-    product_id: str
-    cr_id: str | None
-    title: str
-    description: str
-    severity: Severity
-    origin: Literal["person", "deviation", "system"]
-    deviation_id: str | None
-    opened_at: datetime
-    closed_at: datetime | None = None
-    closed_reason: str | None = None
-    version: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One executable check that an incident leaves behind; debt until it was seen to fail and then to pass."""
-
-    id: str
-    incident_id: str
-    product_id: str
-    title: str
-    release_id: str | None
-    state: CaseState
-    incident_opened_at: datetime
-    red_commit: str | None = None
-    red_result: str | None = None
-    green_commit: str | None = None
-    green_result: str | None = None
-    is_withdrawn: bool = False
-    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,121 +76,6 @@ class Investigation:
     reason: str | None = None
     escalated: tuple[str, ...] = ()
     version: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """As much of a release as debt needs."""
-
-    id: str
-    product_id: str
-    planned_at: datetime
-    state: Literal["planned", "frozen", "closed"]
-
-
-def owing_release(releases: Iterable[Release]) -> str | None:
-    """The release that owes new debt: the first planned one of the product that is not frozen; None when there is none."""
-    planned = sorted((one for one in releases if one.state == "planned"), key=lambda one: (one.planned_at, one.id))
-    return planned[0].id if planned else None
-
-
-# -- incidents and their cases ------------------------------------------------------------------------------------
-
-
-def open_incident(incident: Incident) -> tuple[Incident, list[Fact]]:
-    opened = replace(incident, version=incident.version + 1)
-    return opened, [
-        IncidentOpened(
-            incident_id=opened.id,
-            product_id=opened.product_id,
-            cr_id=opened.cr_id,
-            title=opened.title,
-            description=opened.description,
-            severity=opened.severity,
-            origin=opened.origin,
-            deviation_id=opened.deviation_id,
-            opened_at=opened.opened_at,
-        )
-    ]
-
-
-def close_incident(
-    incident: Incident, reason: str, now: datetime, *, is_withdrawn: bool = False
-) -> tuple[Incident, list[Fact]]:
-    """Raises Conflict when it is closed. Closing does not pay its debt."""
-    if incident.closed_at is not None:
-        raise Conflict(f"{incident.id} is closed already.")
-    closed = replace(incident, closed_at=now, closed_reason=reason, version=incident.version + 1)
-    return closed, [
-        IncidentClosed(
-            incident_id=closed.id,
-            product_id=closed.product_id,
-            reason=reason,
-            is_withdrawn=is_withdrawn,
-            closed_at=now,
-        )
-    ]
-
-
-def owe(case: Case, release_id: str | None, now: datetime) -> tuple[Case, list[Fact]]:
-    """The case as owed by `release_id`; nothing is said when it is owed by it already."""
-    if case.version and case.release_id == release_id:
-        return case, []
-    owed = replace(case, release_id=release_id, version=case.version + 1)
-    return owed, [
-        RegressionCaseOwed(
-            case_id=owed.id,
-            incident_id=owed.incident_id,
-            product_id=owed.product_id,
-            title=owed.title,
-            release_id=release_id,
-            revision=owed.version,
-            at=now,
-            incident_opened_at=owed.incident_opened_at,
-        )
-    ]
-
-
-def see_case(case: Case, outcome: str, *, commit: str | None, result_id: str, now: datetime) -> tuple[Case, list[Fact]]:
-    """What one test run of this case means. A pass proves it only on another commit than the one it failed on."""
-    state = CASE_MOVES.get((case.state, outcome))
-    if state is None or commit is None or case.is_withdrawn:
-        return case, []
-    if state == "red":
-        seen = replace(case, state=state, red_commit=commit, red_result=result_id, version=case.version + 1)
-        return seen, [
-            RegressionCaseRed(
-                case_id=seen.id,
-                incident_id=seen.incident_id,
-                product_id=seen.product_id,
-                title=seen.title,
-                release_id=seen.release_id,
-                revision=seen.version,
-                at=now,
-                commit=commit,
-                result_id=result_id,
-            )
-        ]
-    if commit == case.red_commit:
-        return case, []  # the same code failed and passed: flaky, not proven
-    seen = replace(case, state=state, green_commit=commit, green_result=result_id, version=case.version + 1)
-    return seen, [
-        RegressionCaseGreen(
-            case_id=seen.id,
-            incident_id=seen.incident_id,
-            product_id=seen.product_id,
-            title=seen.title,
-            release_id=seen.release_id,
-            revision=seen.version,
-            at=now,
-            commit=commit,
-            result_id=result_id,
-            red_commit=case.red_commit or "",
-        )
-    ]
-
-
-# -- investigations -----------------------------------------------------------------------------------------------
 
 
 def deadlines(opened_at: datetime, clock: Clock) -> tuple[datetime, datetime, datetime]:

@@ -1,0 +1,37 @@
+"""The demo's metric source, which can fail as a real one does."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from deploy.local.plant import Floats, Plant
+from deploy.local.telemetry import DemoTelemetry
+
+
+class Telemetry(DemoTelemetry):
+    """The demo's, which can also fall silent: `silent` holds SLI ids whose series are absent; `down` and `up` the door."""
+
+    def __init__(self, plant: Plant) -> None:
+        super().__init__(plant=plant)
+        self.silent: set[str] = set()
+        self.never_before: float = 0.0  #: unix seconds; nothing was scraped before
+        self.url = ""
+
+    def samples(self, query: str, at_s: Floats) -> Floats | None:
+        known = self._queries.get(query)
+        if known is None or known[1] in self.silent:
+            return None
+        values = super().samples(query, at_s)
+        if values is not None and self.never_before:
+            values = np.where(at_s < self.never_before, np.nan, values)
+        return values
+
+    def up(self) -> str:
+        """Serve, the second time on the same port."""
+        self.url = self.start(urlsplit(self.url).port or 0 if self.url else 0)
+        return self.url
+
+    def down(self) -> None:
+        self.stop()
