@@ -8,13 +8,15 @@ import numpy as np
 
 from deploy.local.plant import Floats, Plant
 from deploy.local.telemetry import DemoTelemetry
+from shared.clock import wall
 
 
 class Telemetry(DemoTelemetry):
     """The demo's, which can also fall silent: `silent` holds SLI ids whose series are absent; `down` and `up` the door."""
 
     def __init__(self, plant: Plant) -> None:
-        super().__init__(plant=plant)
+        super().__init__(plant=plant, present_s=lambda: max(wall().timestamp(), self.present_s))
+        self.present_s: float = 0.0  #: unix seconds; what a world's clock says when it was moved past the real present
         self.silent: set[str] = set()
         self.never_before: float = 0.0  #: unix seconds; nothing was scraped before
         self.url = ""

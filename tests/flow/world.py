@@ -97,11 +97,10 @@ class World:
 
     async def step(self, by: timedelta) -> None:
         """Forward from where the clock stands now; `t.at` is then the present moment."""
-        self.t.at = await self.now() + by
-        await self.t.move_to(self.t.at)
+        await self.step_to(await self.now() + by)
 
     async def step_to(self, at: datetime) -> None:
-        self.t.at = at
+        self.t.at, self.telemetry.present_s = at, at.timestamp()
         await self.t.move_to(at)
 
     # -- doors --------------------------------------------------------------------------------------------------------
