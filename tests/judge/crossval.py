@@ -50,9 +50,10 @@ def main():
     tables, scored = fit_all(bench, more, folds, args.jobs, args.folds if args.by == "entity" else args.out)
     for f in sorted(set(folds.values())):
         others = lambda e, f=f: folds[e] != f  # noqa: E731
-        by_days, beyond = limits(scored, everything(bench, more), others), extremes(everything(bench, more), others)
-        save(out / f"fold{f}.npz", Fitted(tables[f][0], tables[f][1], by_days, SLOPE, SERIES, beyond))
-        tell(f"fold {f}: limits {by_days}")
+        by_days, older = limits(scored, everything(bench, more), others)
+        beyond = extremes(everything(bench, more), others)
+        save(out / f"fold{f}.npz", Fitted(tables[f][0], tables[f][1], by_days, SLOPE, SERIES, beyond, older))
+        tell(f"fold {f}: limits {by_days}, older {older}")
     pooled(out, folds, runs, args.jobs)
 
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from services.snapshotter.judge.alarms import SHARES
 from services.snapshotter.judge.plain import EXTREMES
 from services.snapshotter.judge.tables import Fitted
 from services.snapshotter.judge.views import FREE, NAMES
@@ -27,11 +26,15 @@ from tests.judge.fitted_file import rounded, write_modules
 from tests.judge.rows import build, data_folder, source_of
 
 QUIET = ("natural_lab", "null")  # label-verified normal days, of the benchmark and drawn
-BUDGET = SHARES["final look"]
+# The share of normal days, drawn ones included, that a limit leaves above: with one earlier day, with several. So many that
+# tables and plain rules together alarm on less than `alarms.ALARMS` of the label-verified ones.
+ABOVE_ALONE, ABOVE_SEVERAL = 0.045, 0.037
 # Of a thousand normal days so many may have a number beyond its extreme.
 PER_THOUSAND = {"mean_A": 1, "tail_r100": 1, "zeros_d": 1, "overh_w": 1, "g_q100": 2, "endh_A": 1, "ex_end": 1}
-MARGIN = {2: 0.6}  # added to the limit for so many earlier days: two were learned from fewest normal days
-GROUPS = (range(1, 2), range(2, 3), range(3, 6), range(6, 9))  # numbers of earlier days that share a limit
+MARGIN = {
+    2: 1.0
+}  # added to the limit for so many earlier days, the benchmark the older: learned from fewest normal days
+GROUPS = (range(2, 3), range(3, 6), range(6, 9))  # numbers of earlier days that share a limit
 FAULT_WEIGHTS = (0.3, 0.18, 0.12)
 # How the limit grows with ln(N). Of normal days the highest score of N SLIs has an exponential tail (Balkema and de Haan
 # 1974) of mean excess 0.6 to 0.8; SLIs of one product move together, so that N of them are worth fewer.
@@ -89,7 +92,7 @@ def ready(cases, folds):
     return Prepared(cases, edges, boost.digitise(seen, edges), np.concatenate(y), np.concatenate(w), case, fold)
 
 
-def train(p, without=None, *, first=40, rounds=150, rate=0.14, **how):
+def train(p, without=None, *, first=40, rounds=300, rate=0.07, **how):
     """Tables from all prepared rows, or from those outside one fold."""
     at = np.flatnonzero(p.fold != without)
     code, y, w, g = np.ascontiguousarray(p.code[:, at]), p.label[at].copy(), p.weight[at].copy(), p.case[at]
@@ -119,20 +122,26 @@ def case_scores(rows, tables):
 
 
 def limits(scored, rows, keep=lambda _: True):
-    """(limits by number of earlier days) from held-out scores of label-verified normal days, the drawn ones included.
+    """(limits by number of earlier days, what is added to them where the benchmark is older than the last of those days)
+    from held-out scores of label-verified normal days, the drawn ones included.
 
+    Against the last day as benchmark all normal days with two earlier days or more share one limit: with few they score
+    no higher, and there are too few of them for a quantile of their own.
     scored: {mode: {case id: (score, N)}}, rows: {mode: [row]}.
     """
 
-    def tops(group):
+    def tops(group, is_older=False):
         return np.array([
             scored[m][c["id"]][0] - SLOPE * np.log(scored[m][c["id"]][1] / SERIES)
             for m, cases in rows.items() for c in cases
             if c["days"] in group and c["sub"] in QUIET and keep(c["entity"]) and c["id"] in scored[m]
-            and m.endswith("h0") == (c["days"] == 1)
+            and m.endswith("h0") == (c["days"] == 1) and m.removeprefix("more ").startswith("d") == is_older
         ])  # fmt: skip
 
-    return {min(g): _quantile(tops(g)) + MARGIN.get(min(g), 0.0) for g in GROUPS}
+    one, last = _quantile(tops(range(1, 2)), ABOVE_ALONE), _quantile(tops(range(2, 9)), ABOVE_SEVERAL)
+    by_days = {1: one} | {min(g): last for g in GROUPS}
+    older = {min(g): _quantile(tops(g, True), ABOVE_SEVERAL) + MARGIN.get(min(g), 0.0) - last for g in GROUPS}
+    return by_days, older
 
 
 def extremes(rows, keep=lambda _: True):
@@ -160,10 +169,10 @@ def extremes(rows, keep=lambda _: True):
     return {name: (one[name], two[name], more[name]) for name in EXTREMES}
 
 
-def _quantile(tops):
-    """The highest score that the budget's share of normal days lies above."""
+def _quantile(tops, above):
+    """The highest score that this share of normal days lies above."""
     v = np.sort(tops)
-    return float(v[len(v) - 1 - int(BUDGET * len(v))]) if len(v) else 9.0
+    return float(v[len(v) - 1 - int(above * len(v))]) if len(v) else 9.0
 
 
 def everything(bench, more):
@@ -239,11 +248,12 @@ def main():
     bench, more = prepared(args.cache, args.jobs)
     folds = folds_by_entity(c["entity"] for c in bench["h0"])
     tables, scored = fit_all(bench, more, folds, args.jobs, args.folds)
-    by_days = limits(scored, everything(bench, more))
-    fitted = Fitted(tables[None][0], tables[None][1], by_days, SLOPE, SERIES, extremes(everything(bench, more)))
+    by_days, older = limits(scored, everything(bench, more))
+    beyond = extremes(everything(bench, more))
+    fitted = Fitted(tables[None][0], tables[None][1], by_days, SLOPE, SERIES, beyond, older)
     folder = Path(__file__).resolve().parents[2] / "services" / "snapshotter" / "judge" / "tables"
     write_modules(folder, fitted, NAMES, "Question tables fitted on public telemetry; see tests/judge/fit.py.")
-    tell(f"limits {by_days}")
+    tell(f"limits {by_days}, older {older}")
 
 
 if __name__ == "__main__":

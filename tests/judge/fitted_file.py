@@ -19,6 +19,8 @@ _Arrays = TypedDict(
         "limits": list[float],
         "extreme_names": list[str],
         "extremes": list[tuple[float, float, float]],
+        "older_days": list[int],
+        "older": list[float],
         "one_day.feature": Ints,
         "one_day.threshold": Floats,
         "one_day.points": Floats,
@@ -40,6 +42,8 @@ def save(path: Path, fitted: Fitted) -> None:
         "limits": list(fitted.limits.values()),
         "extreme_names": list(fitted.extremes),
         "extremes": list(fitted.extremes.values()),
+        "older_days": list(fitted.older),
+        "older": list(fitted.older.values()),
         "one_day.feature": one.feature,
         "one_day.threshold": one.threshold,
         "one_day.points": one.points,
@@ -60,7 +64,8 @@ def load(path: Path | str) -> Fitted:
             str(n): (float(a), float(b), float(c))
             for n, (a, b, c) in zip(z["extreme_names"], z["extremes"], strict=True)
         }
-        return Fitted(one, several, limits, float(z["slope"]), int(z["series"]), beyond)
+        older = dict(zip(z["older_days"].tolist(), z["older"].tolist(), strict=True))
+        return Fitted(one, several, limits, float(z["slope"]), int(z["series"]), beyond, older)
 
 
 def _tables(z: Mapping[str, np.ndarray[Any, Any]], name: str) -> Tables:
@@ -101,6 +106,6 @@ def write_modules(folder: Path, fitted: Fitted, names: tuple[str, ...], about: s
         "    {" + ", ".join(f"{k}: {v:.3f}" for k, v in fitted.limits.items()) + "},",
         f"    {fitted.slope:.3f},", f"    {fitted.series},", "    {",
         *(f'        "{n}": ({a:g}, {b:g}, {c:g}),'.replace("inf", 'float("inf")') for n, (a, b, c) in fitted.extremes.items()),
-        "    },", ")", "",
+        "    },", "    {" + ", ".join(f"{k}: {v:.3f}" for k, v in fitted.older.items()) + "},", ")", "",
     ]  # fmt: skip
     (folder / "shipped.py").write_text("\n".join(body))

@@ -308,7 +308,8 @@ def _budget(fitted: Fitted, grounds: Grounds, answers: Sequence[judging.Comparis
         early_looks=len(grounds.policy.observation.early_looks_min) if grounds.look.kind == "after" else 0,
     )
     days = max((answer.numbers.get("earlier_days", 1.0) for answer in answers), default=1.0)
-    limit = fitted.limit(round(days), len(answers))
+    limits = (answer.numbers["score_limit"] for answer in answers if "score_limit" in answer.numbers)
+    limit = max(limits, default=fitted.limit(round(days), len(answers)))
     split |= {"slis": len(answers), "earlier days": days, "limit of the score": limit}
     return {name: number for name, value in split.items() if (number := _number(float(value))) is not None}
 

@@ -1,8 +1,9 @@
 """One family-wise error budget for a CR, and who may spend how much of it.
 
 0.05 is what may alarm in the life of a CR that changed nothing: over all SLIs, views, both references, the pass over the
-release history and every early look. `tests/judge/fit.py` sets the limits of the final look to its share on label-verified
-normal days of held-out entities; docs/judge.md has what was really spent on them, which is more than the shares.
+release history and every early look. A product's own limits are set to the share of the final look; the shipped ones so that
+tables and plain rules together stay below the whole on label-verified normal days of held-out entities (`tests/judge/fit.py`),
+which is more than their shares: docs/judge.md has what was really spent.
 """
 
 from __future__ import annotations

@@ -147,6 +147,7 @@ def _numbers(seen: Seen) -> dict[str, float]:
     largest = float(f.largest[j])
     return {
         "score": seen.score,
+        "score_limit": seen.limit,
         "gross": seen.gross,
         "earlier_days": float(len(seen.x.read)),
         "usual_movement": float(f.usual[j]),

@@ -129,7 +129,8 @@ def _full(case: _Case) -> list[Comparison]:
     clock, rules = case.clock, case.rules[case.rows]
     x, y, got, exponent = measured(clock, case.rows)
     known = case.known(got, False)
-    limit, tables = case.fitted.limit(clock.days, len(case.rules)), case.fitted.tables(clock.days)
+    is_older = clock.benchmark < clock.days - 1
+    limit, tables = case.fitted.limit(clock.days, len(case.rules), is_older), case.fitted.tables(clock.days)
     answers = look(x, clock.benchmark, y, clock.at_border)
     score = tables.score(answers)
     gross, which = plain.rules(answers, case.fitted, clock.days, clock.at_border, len(case.rules))

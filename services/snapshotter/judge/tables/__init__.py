@@ -62,6 +62,8 @@ class Fitted:
     limits                 number of earlier days -> limit at `series` SLIs; the largest key that is not above holds
     extremes               number of a view -> what hardly any normal day exceeds, with one earlier day, two, or more
     slope                  the limit grows by `slope * ln(N / series)`: one false-alarm budget for all SLIs of a CR
+    older                  number of earlier days -> what is added where the benchmark is not the last of them: a day
+                           differs more from one that is longer ago
     """
 
     one_day: Tables
@@ -70,11 +72,13 @@ class Fitted:
     slope: float
     series: int
     extremes: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    older: Mapping[int, float] = field(default_factory=dict)
 
-    def limit(self, days: int, n: int) -> float:
-        """The score that one of `n` SLIs must pass, given `days` earlier days."""
+    def limit(self, days: int, n: int, is_older: bool = False) -> float:
+        """The score that one of `n` SLIs must pass, given `days` earlier days, the benchmark the last or an older one."""
         base = self.limits[max(d for d in self.limits if d <= max(days, 1))]
-        return base + self.slope * math.log(max(n, 1) / self.series)
+        more = self.older[max(d for d in self.older if d <= days)] if is_older and self.older else 0.0
+        return base + more + self.slope * math.log(max(n, 1) / self.series)
 
     def score(self, days: int, x: Floats) -> Floats:
         return self.tables(days).score(x)
