@@ -104,7 +104,7 @@ class RegisterCR(Command):
     external_id: Line = Field(description="The change's name in your system, for example `CHG0041`.")
     title: Line
     author: Person = Field(description="Who made the change: `issuer|subject`, or a subject of the local issuer.")
-    ptask: Person = Field(description="The PTASK engineer, who decides go and rollback.")
+    ptask: Person = Field(description="Who decides go and rollback: a PTASK engineer of the product.")
     kind: CRKind = "normal"
     release: Id | None = Field(None, description="The release it is scheduled for; may be named later.")
     description: Words = ""
