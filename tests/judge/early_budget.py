@@ -1,69 +1,141 @@
-"""What early looks would raise on quiet days: `python -m tests.judge.early_budget` prints the table behind `domain/early.py`.
+"""What short windows raise on quiet days and find when something happened: `python -m tests.judge.early_budget`.
 
-Needs `../shared/judge` beside the project (or DAYMARK_JUDGE_DATA). A quiet pair of days is a case in which nothing is
-labelled; its first hours are held against the same hours of the day before, as an early look would, with the limits that
-`domain.limit` gives for so many looks at so many SLIs.
+It prints the tables behind `domain/early.py` and the limits of `judge/early.py`. Needs `../shared/judge` beside the project
+(or DAYMARK_JUDGE_DATA). A quiet pair of days is a case in which nothing is labelled. A deploy is put at a seeded hour of
+its second day; the hours after it are held against the 24 hours before it, as an early look or a look at a recovery would.
 """
 
 import json
 import sys
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from services.snapshotter.domain import limit
-from services.snapshotter.judge import Rule, Window, judge
-from tests.judge.rows import data_folder
+from services.snapshotter.judge import Comparison, Rule, Window, judge
+from tests.judge.rows import data_folder, library
 
 LOOKS = (15, 30, 60, 120, 180, 360, 720)
 SCHEDULES = ((15, 60, 360), LOOKS)
+WINDOWS = (60, 180, 240, 480)
+LATEST = 12 * 60  # minutes of the second day: so that every window ends inside of it
 DAY_S, SETTLE_S = 86400, 900
+TUESDAY = 1_760_400_000 - 1_760_400_000 % DAY_S  # no week-end comes between the two days
+INJECTED = (
+    ("level_sigma", 2, 1),
+    ("level_sigma", 2, -1),
+    ("level_rel", 0.5, 1),
+    ("level_rel", 0.5, -1),
+    ("level_rel", 1, 1),
+)
 
 
-def scores() -> tuple[np.ndarray, np.ndarray]:
-    """(pairs, looks) the largest score that moved in each look, NaN where it has too few steps; and SLIs of each pair."""
+@dataclass(frozen=True)
+class Quiet:
+    """(N, T) everything up to the end of the day, and the step at which something was deployed."""
+
+    values: np.ndarray
+    at: int
+    step_s: int
+    seed: int
+
+    @property
+    def per_day(self) -> int:
+        return DAY_S // self.step_s
+
+    def after(self, minutes: int) -> np.ndarray:
+        return self.values[:, self.at : self.at + minutes * 60 // self.step_s].copy()
+
+    def asked(self, after: np.ndarray, days: int, settle_s: float, least: float) -> tuple[Comparison, ...]:
+        """Some whole number of times as many rows as there are series: each is held against its own past."""
+        past = np.vstack([self.values[:, : self.at]] * (len(after) // len(self.values)))
+        none: tuple[None, ...] = (None,) * len(after)
+
+        def window(values: np.ndarray, end_s: float) -> Window:
+            return Window(end_s - values.shape[1] * self.step_s, self.step_s, 0.0, values, none)
+
+        history = [
+            window(past[:, end - self.per_day : end], TUESDAY - back * DAY_S)
+            for back in range(days - 1, -1, -1)
+            if (end := self.at - back * self.per_day) >= self.per_day
+        ]
+        rules = [Rule(f"s{i}", f"s{i}", "", "both", least, 0.0, True) for i in range(len(after))]
+        before = window(past[:, -self.per_day :], TUESDAY)
+        now = Window(TUESDAY, self.step_s, 0.0, after, none)
+        return judge(before, now, rules, deployed_at_s=TUESDAY, settle_s=settle_s, history=history)
+
+
+def quiet_pairs() -> Iterator[Quiet]:
     folder = data_folder()
     if folder is None:
         sys.exit("the days to measure on are not here: set DAYMARK_JUDGE_DATA")
-    series = np.load(folder / "dev" / "series.npz")
-    entities = json.loads(str(series["entities"]))
-    cases = [json.loads(line) for line in (folder / "dev" / "cases.jsonl").read_text().splitlines()]
-    found, slis, held = [], [], ("", np.empty((0, 0)))
+    benchlib = library(folder, "benchlib")
+    series, cases = benchlib.load(str(folder / "dev"))
     for case in cases:
-        step = entities[case["entity"]]["step_s"]
-        per_day = DAY_S // step
-        if (case["kind"], case["sub"]) != ("null", "natural_lab") or case["n"] < per_day:
+        step = series[case["entity"]]["step_s"]
+        if (case["kind"], case["sub"]) != ("null", "natural_lab") or case["n"] * step != DAY_S:
             continue
-        if held[0] != case["entity"]:
-            held = (case["entity"], series[f"{case['entity']}|x"].astype(float))
-        n, first = len(held[1]), case["t0"]
-        none: tuple[None, ...] = (None,) * n
-        rules = [Rule(f"s{i}", f"s{i}", "", "both", 0.1, 0.0, True) for i in range(n)]
-        before = Window(0.0, step, 0.0, held[1][:, first : first + per_day], none)
-        row = []
-        for minutes in LOOKS:
-            steps = minutes * 60 // step
-            after = Window(DAY_S, step, 0.0, held[1][:, first + per_day : first + per_day + steps], none)
-            settle = min(SETTLE_S, minutes * 60 / 4)
-            answers = judge(before, after, rules, deployed_at_s=DAY_S, settle_s=settle)
-            moved = [a.numbers.get("score", 0.0) for a in answers if a.outcome == "moved"]
-            row.append(max(moved, default=0.0))
-        found.append(row)
-        slis.append(n)
-    return np.array(found), np.array(slis)
+        c = benchlib.materialise(case, series, 7)
+        values = np.hstack([*([] if c.history is None else [c.history]), c.pre, c.post])
+        seed = zlib.crc32(case["id"].encode())
+        first = values.shape[1] - DAY_S // step
+        yield Quiet(values, first + int(np.random.default_rng(seed).integers(LATEST * 60 // step + 1)), step, seed)
+
+
+def looked(q: Quiet) -> list[float]:
+    """The largest score that moved in each early look; these know no earlier days."""
+    row = []
+    for minutes in LOOKS:
+        answers = q.asked(q.after(minutes), 0, min(SETTLE_S, minutes * 60 / 4), 0.1)
+        row.append(max((a.numbers.get("score", 0.0) for a in answers if a.outcome == "moved"), default=0.0))
+    return row
+
+
+def found(q: Quiet, minutes: int, days: int) -> tuple[bool, bool, np.ndarray]:
+    """Whether a quiet window moved, whether it needs a person, and (injections, N) what moved when each SLI was changed."""
+    benchlib, rng = library(data_folder(), "benchlib"), np.random.default_rng(q.seed)  # type: ignore[arg-type]
+    quiet = q.after(minutes)
+    same = q.values[:, q.at - q.per_day : q.at - q.per_day + quiet.shape[1]]
+    changed = [
+        np.array([benchlib.inject(rng, a, b, {"type": kind, "size": size, "sign": sign}, q.step_s)
+                  for a, b in zip(quiet, same, strict=True)])
+        for kind, size, sign in INJECTED
+    ]  # fmt: skip
+    outcomes = np.array([a.outcome for a in q.asked(np.vstack([quiet, *changed]), days, 0.0, 0.0)])
+    outcomes = outcomes.reshape(1 + len(INJECTED), -1)
+    varies = np.nanstd(quiet, axis=1) > 0
+    moved = bool((outcomes[0] == "moved").any())
+    return moved, not moved and bool((outcomes[0] != "steady").any()), (outcomes[1:, varies] == "moved")
 
 
 def main() -> None:
-    table, slis = scores()
+    warnings.simplefilter("ignore")  # of the benchmark's own loader, on series that are all gaps
+    pairs = list(quiet_pairs())
+    slis = np.array([len(q.values) for q in pairs])
+    table = np.array([looked(q) for q in pairs])
 
     def rate(looks: tuple[int, ...]) -> float:
         least = np.array([limit(len(looks), n) for n in slis])
         return float(np.mean(table[:, [LOOKS.index(each) for each in looks]].max(axis=1) >= least))
 
-    print(f"{len(table)} quiet pairs of days, {slis.min()} to {slis.max()} SLIs each")
+    print(f"{len(pairs)} quiet pairs of days, {slis.min()} to {slis.max()} SLIs each")
     for minutes in LOOKS:
         print(f"  one look after {minutes:4} min: {rate((minutes,)):6.2%}")
     for looks in SCHEDULES:
         print(f"  {len(looks)} looks {looks}: {rate(looks):6.2%}")
+    print("windows by themselves: " + json.dumps([f"{k} {size:g} {'+' if s > 0 else '-'}" for k, size, s in INJECTED]))
+    for days in (0, 7):
+        for minutes in WINDOWS:
+            rows = [found(q, minutes, days) for q in pairs]
+            hits = np.concatenate([r[2] for r in rows], axis=1)
+            share = " ".join(f"{v:.3f}" for v in hits.mean(axis=1))
+            print(
+                f"  {minutes:3} min, {days} days: moved {np.mean([r[0] for r in rows]):6.2%}, a person"
+                f" {np.mean([r[1] for r in rows]):6.2%} of {len(rows)}; found {share} of {hits.shape[1]}"
+            )
 
 
 if __name__ == "__main__":

@@ -49,8 +49,13 @@ class Verdict:
     limits: str = ""
 
 
-def verdict(kind: ObservationKind, outcome: Outcome, compared: Sequence[ComparedSLI], against: Standing) -> Verdict:
-    """`outcome` is the judge's over the SLIs that decide. A worn benchmark can show that something moved, not that nothing did."""
+def verdict(
+    kind: ObservationKind, outcome: Outcome, compared: Sequence[ComparedSLI], against: Standing, blind: str = ""
+) -> Verdict:
+    """`outcome` is the judge's over the SLIs that decide. A worn benchmark can show that something moved, not that nothing did.
+
+    `blind`: what a window of a few hours could not have shown, one sentence; `steady` never claims more than was seen.
+    """
     counted = [c for c in compared if c.decides]
     same = [c for c in counted if c.outcome == outcome]
     share = f"{len(same)} of {len(counted)} SLIs"
@@ -61,7 +66,7 @@ def verdict(kind: ObservationKind, outcome: Outcome, compared: Sequence[Compared
         return Verdict("inconclusive", sentence, tuple(compared))
     if outcome == "steady":
         done = "Recovered" if kind == "recovery" else "Steady"
-        sentence = f"{done}: {share} are where the benchmark was."
+        sentence = " ".join(filter(None, (f"{done}: {share} are where the benchmark was.", blind)))
     elif outcome == "moved":
         worst = gravest(compared)
         done = "Not recovered" if kind == "recovery" else "Moved"

@@ -119,7 +119,7 @@ def judged(grounds: Grounds) -> Judged:
     )
     answers = _over_releases(grounds, rules, answers)
     compared = tuple(_compared(sli, answer) for sli, answer in zip(policy.slis, answers, strict=True))
-    found = verdict(look.kind, judging.overall(answers), compared, grounds.against)
+    found = verdict(look.kind, judging.overall(answers), compared, grounds.against, _blind(answers))
     return Judged(
         replace(
             found,
@@ -173,6 +173,19 @@ def unjudged(look: Observation, policy: Policy, against: Standing, reason: str) 
         for sli in policy.slis
     )
     return Judged(verdict(look.kind, "no_data", compared, against), judging.VERSION, 0, 0.0, {}, {})
+
+
+def _blind(answers: Sequence[judging.Comparison]) -> str:
+    """Of the SLIs that decide over a few hours: the one of which the largest change could have gone unseen."""
+    shares = [
+        (answer.numbers["visible"] / abs(answer.before), answer.title)
+        for answer in answers
+        if answer.decides and answer.before and answer.outcome == "steady" and "visible" in answer.numbers
+    ]
+    if not shares:
+        return ""
+    share, title = max(shares)
+    return f"So short a window would not show a change of {title} by less than {share:.0%}."
 
 
 def _over_releases(

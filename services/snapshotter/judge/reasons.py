@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 import numpy as np
 
 from services.snapshotter.judge.align import DAY_S, HOURS
-from services.snapshotter.judge.early import Early
+from services.snapshotter.judge.early import DOUBTFUL, Early
 from services.snapshotter.judge.measures import Days
 from services.snapshotter.judge.order import median
 from services.snapshotter.judge.values import Comparison, Floats, Ints, Outcome, Rule
@@ -263,8 +263,9 @@ def _least(rule: Rule, level: float) -> str:
 
 
 def early(rule: Rule, e: Early, j: int, exponent: int, covered: int) -> Comparison:
-    """An early look: only gross changes are `moved`; what is quiet so far is `steady` so far, and says so."""
-    was, now = float(np.ldexp(e.before[j], exponent)), float(np.ldexp(e.after[j], exponent))
+    """An early look: gross changes are `moved`, what is more than usual and less than gross is for a person, and what
+    is quiet so far is `steady` so far, and says what would have shown."""
+    was, now, visible = (float(np.ldexp(v[j], exponent)) for v in (e.before, e.after, e.visible))
     change = now - was
     share = change / abs(was) if was else None
     sides = {"level up": e.up[j], "level down": e.down[j], "spread": e.wider[j], "rare events": e.unlike[j]}
@@ -274,19 +275,28 @@ def early(rule: Rule, e: Early, j: int, exponent: int, covered: int) -> Comparis
         sides.pop("level up")
     view = max(sides, key=lambda k: float(sides[k]))
     score = float(sides[view])
-    numbers = {"score": score, "steps": float(covered)}
-    fires = score >= 1
-    if view.startswith("level"):
-        small = abs(change) < rule.min_absolute or abs(change) < rule.min_relative * abs(was)
-        fires = fires and not small
+    numbers = {"score": score, "steps": float(covered), "hops": float(e.hops[j])}
+    numbers |= {"visible": visible} if np.isfinite(visible) else {}
+    level = view.startswith("level")
+    minded = not level or abs(change) >= max(rule.min_absolute, rule.min_relative * abs(was))
     words = {"level up": "rose", "level down": "fell", "spread": "changed its spread",
              "rare events": "was 0 all through the benchmark and is no more"}[view]  # fmt: skip
-    text = f"{rule.title}: {_change(rule, was, now)} in the first {covered} steps"
-    if fires:
-        text = f"{rule.title} {words}: {_change(rule, was, now)} in the first {covered} steps"
+    first = f"{_change(rule, was, now)} in the first {covered} steps"
+    shows = f"{visible:.3g} {rule.unit}".rstrip() + (
+        f" ({visible / abs(was):.0%})" if 0 < visible < 100 * abs(was) else ""
+    )
+    outcome: Outcome = "steady"
+    text = f"{rule.title}: {first}"
+    if score >= 1 and minded:
+        outcome, text = "moved", f"{rule.title} {words}: {first}"
+    elif level and minded and min(score, float((e.higher if view == "level up" else e.lower)[j])) >= DOUBTFUL:
+        outcome = "inconclusive"
+        text = f"{rule.title} {words}: {first}; more than usual, but so short a window shows a change from {shows} on"
+    elif np.isfinite(visible):
+        text = f"{text}; a change from {shows} on would have shown"
     return Comparison(
-        rule.sli, "moved" if fires else "steady", text, rule.decides, view if fires else None, was, now, share, change,
-        1.0, None, numbers,
+        rule.sli, outcome, text, rule.decides, view if outcome == "moved" else None, was, now, share, change, 1.0, None,
+        numbers,
     )  # fmt: skip
 
 

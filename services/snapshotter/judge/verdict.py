@@ -165,7 +165,7 @@ def _early(case: _Case) -> list[Comparison]:
     out = [c for c in known if c is not None]
     if len(out) == len(known):  # also where there are too few steps to measure anything
         return out
-    e = early(bench, after)
+    e = early(s.days, clock.benchmark, after, case.after.step_s)
     return [
         c if (c := known[j]) is not None else reasons.early(r, e, j, int(s.exponent[j]), clock.covered)
         for j, r in enumerate(rules)
