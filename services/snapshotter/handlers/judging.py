@@ -119,7 +119,7 @@ def judged(grounds: Grounds) -> Judged:
     )
     answers = _over_releases(grounds, rules, answers)
     compared = tuple(_compared(sli, answer) for sli, answer in zip(policy.slis, answers, strict=True))
-    found = verdict(look.kind, judging.overall(answers), compared, grounds.against, _blind(answers))
+    found = verdict(look.kind, judging.overall(answers), compared, grounds.against, _blind(rules, answers))
     return Judged(
         replace(
             found,
@@ -175,11 +175,11 @@ def unjudged(look: Observation, policy: Policy, against: Standing, reason: str) 
     return Judged(verdict(look.kind, "no_data", compared, against), judging.VERSION, 0, 0.0, {}, {})
 
 
-def _blind(answers: Sequence[judging.Comparison]) -> str:
+def _blind(rules: Sequence[judging.Rule], answers: Sequence[judging.Comparison]) -> str:
     """Of the SLIs that decide over a few hours: the one of which the largest change could have gone unseen."""
     shares = [
-        (answer.numbers["visible"] / abs(answer.before), answer.title)
-        for answer in answers
+        (answer.numbers["visible"] / abs(answer.before), rule.title)
+        for rule, answer in zip(rules, answers, strict=True)
         if answer.decides and answer.before and answer.outcome == "steady" and "visible" in answer.numbers
     ]
     if not shares:
