@@ -3,7 +3,7 @@
 A short window tells little, so only gross changes count, and however often one looks, the error budget is one. The judge
 scores an early window 1 at the edge of what a few quiet SLIs do. On 241 quiet pairs of real days (1 to 245 SLIs each):
 
-* With 1.2 + 0.2 * ln(N / 5) for N SLIs, a single look at a seeded hour raised something on 0.0 to 0.8 % of the days, the
+* With 1.1 + 0.25 * ln(N / 5) for N SLIs, a single look at a seeded hour raised something on 0.0 to 0.8 % of the days, the
   first half hour most often.
 * Looks share their hours, so they err together: with 0.2 * ln(K) more for K looks, 3 looks (15 min, 1 h, 6 h) raised
   something on 1.2 % of the days and 7 looks on 1.2 %.
@@ -24,7 +24,7 @@ from services.snapshotter.domain.values import DAY, Observation
 from shared.contracts import ComparedSLI
 from shared.contracts.policy import ObservationRules
 
-ONE_LOOK, BY_SERIES, SERIES, BY_LOOKS = 1.2, 0.2, 5, 0.2
+ONE_LOOK, BY_SERIES, SERIES, BY_LOOKS = 1.1, 0.25, 5, 0.2
 
 
 @dataclass(frozen=True, slots=True)
