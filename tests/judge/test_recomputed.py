@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from services.snapshotter.judge import Rule, Window, judge, verdict
+from services.snapshotter.judge.measures import measure
 from services.snapshotter.samples import pack, unpack
 from tests.judge.made import DAY, KINDS, STEP, STEPS, T0, quiet
 
@@ -114,3 +115,17 @@ def test_a_processor_without_wide_registers_and_with_more_threads_finds_the_same
     root = Path(__file__).resolve().parents[2]
     ran = subprocess.run([sys.executable, "-c", code], env=env, cwd=root, capture_output=True, text=True, check=True)
     hold(json.loads(ran.stdout), FIRST)
+
+
+def test_the_outermost_residuals_are_those_of_a_sorted_day_also_where_one_hour_has_them_all():
+    rng = np.random.default_rng(5)
+    days = rng.standard_normal((3, 6, 1440))
+    days[:, 1, 300:340] += 50.0  # a burst of 40 min
+    days[:, 2, 300:360] *= 20.0  # a wild hour, both ways
+    days[:, 3] = np.round(days[:, 3])  # ties
+    days[:, 4] = rng.poisson(0.05, (3, 1440))
+    days[:, 5, 700:] += 3.0
+    several = measure(days.copy(), 24)
+    one_by_one = [measure(day[None].copy(), 24) for day in days]  # the last day is always sorted as a whole
+    assert (several.r == np.concatenate([d.r for d in one_by_one], axis=1)).all()
+    assert (several.q == np.concatenate([d.q for d in one_by_one], axis=1)).all()

@@ -47,6 +47,7 @@ class Days:
 HOUR_QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 RESIDUALS = (0.0, 0.005, 0.03, 0.97, 0.995, 1.0)
+LONG_HOUR = 30  # steps
 
 
 def room_for(days: int, series: int, steps: int) -> Floats:
@@ -86,9 +87,9 @@ def measure(values: Floats, hours: int, *, near: int = 0, room: Floats | None = 
     got = count_of(blocks)
     enough = got >= max(1.0, HOUR_READ * width)
     low, lower, mid, upper, high = (np.where(enough, v, np.nan) for v in quantiles(blocks, got, HOUR_QUANTILES))
-    residual = np.subtract(blocks, mid[..., None], out=work.reshape(d, n, hours, width)).reshape(d, n, t)
-    residual.sort(axis=-1)
-    r = np.stack(quantiles(residual, count_of(residual), RESIDUALS))
+    outer = d - 1 if full and width >= LONG_HOUR else 0  # of these days the outermost residuals will do
+    residual, r = _residuals(blocks[outer:], mid[outer:], work[outer:])
+    r = np.concatenate([_outermost(blocks[:outer], mid[:outer]), r], axis=1) if outer else r
     last = np.where(np.isnan(residual[-1:]), np.inf, residual[-1:])
     values.sort(axis=-1)
     count = count_of(values)
@@ -113,6 +114,37 @@ def measure(values: Floats, hours: int, *, near: int = 0, room: Floats | None = 
         dead=dead,
         tick=tick,
     )
+
+
+def _residuals(blocks: Floats, mid: Floats, out: Floats) -> tuple[Floats, Floats]:
+    """(..., H, B) sorted hours and their medians -> (..., T) what the samples stand out by, ascending, in `out`, and its
+    quantiles, (6, ...)."""
+    np.subtract(blocks, mid[..., None], out=out.reshape(blocks.shape))
+    out.sort(axis=-1)
+    return out, np.stack(quantiles(out, count_of(out), RESIDUALS))
+
+
+def _outermost(blocks: Floats, mid: Floats) -> Floats:
+    """The same quantiles, (6, D, N), where nothing is missing, mostly without sorting whole days: the outermost 3 % of a day
+    lie in the outermost sixths of its hours, unless some hour has more than its share of them. Such days are sorted."""
+    edge, last = blocks.shape[-1] // 6, blocks[0, 0].size - 1
+    out, sure = np.empty((len(RESIDUALS), *mid.shape[:2])), np.ones(mid.shape[:2], bool)
+    for half, ends, beside in (
+        (range(3), blocks[..., :edge], blocks[..., edge]),
+        (range(3, 6), blocks[..., -edge:], blocks[..., -edge - 1]),
+    ):
+        s = np.sort((ends - mid[..., None]).reshape(*mid.shape[:2], -1), axis=-1)
+        start = 0 if half[0] == 0 else last + 1 - s.shape[-1]  # the place of the first of `s` in its day
+        for k in half:
+            at = RESIDUALS[k] * last
+            lo = int(at)
+            x, y = s[..., lo - start], s[..., min(lo + 1, last) - start]
+            out[k] = x + (at - lo) * (y - x)
+            sure &= y <= (beside - mid).min(axis=-1) if start == 0 else x >= (beside - mid).max(axis=-1)
+    if not sure.all():
+        some = blocks[~sure]
+        out[:, ~sure] = _residuals(some, mid[~sure], np.empty((len(some), last + 1)))[1]
+    return out
 
 
 def _steps(values: Floats, out: Floats) -> Floats:

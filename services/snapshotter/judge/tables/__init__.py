@@ -40,7 +40,8 @@ class Tables:
             at = np.zeros((len(feature), len(x)), np.uint8)
             for k in range(feature.shape[1]):
                 at |= (columns[feature[:, k]] > threshold[:, k, None]).view(np.uint8) << k
-            out += np.take_along_axis(self.points[part], at.astype(np.intp), 1).sum(axis=0)
+            points, leaves = self.points[part].reshape(-1), self.points.shape[1]
+            out += points.take(at + leaves * np.arange(len(feature))[:, None]).sum(axis=0)
         return out
 
     def credit(self, x: Floats) -> Floats:
