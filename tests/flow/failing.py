@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 import numpy as np
+from fastapi import Request, Response
 
 from deploy.local.plant import Floats, Plant
 from deploy.local.telemetry import DemoTelemetry
@@ -19,6 +20,7 @@ class Telemetry(DemoTelemetry):
         self.present_s: float = 0.0  #: unix seconds; what a world's clock says when it was moved past the real present
         self.silent: set[str] = set()
         self.never_before: float = 0.0  #: unix seconds; nothing was scraped before
+        self.traces: list[str] = []  #: the traceparent of each range query, "" where none came
         self.url = ""
 
     def samples(self, query: str, at_s: Floats) -> Floats | None:
@@ -29,6 +31,10 @@ class Telemetry(DemoTelemetry):
         if values is not None and self.never_before:
             values = np.where(at_s < self.never_before, np.nan, values)
         return values
+
+    async def _query_range(self, request: Request) -> Response:
+        self.traces.append(request.headers.get("traceparent", ""))
+        return await super()._query_range(request)
 
     def up(self) -> str:
         """Serve, the second time on the same port."""
