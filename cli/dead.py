@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import asyncpg
 import orjson
 
-from shared.bus import Letter, open_bus
+from shared.bus import Letter, SendUnknown, open_bus
 from shared.bus.kept import given_back
-from shared.errors import Conflict, NotFound
+from shared.bus.partitioner import key_of
+from shared.contracts import Headers
+from shared.errors import Conflict, NotFound, Unavailable
 from shared.settings import SERVICES, Settings
 
 
@@ -30,18 +33,24 @@ async def listed(admin_url: str, service: str | None) -> list[dict[str, Any]]:
 
 
 async def shown(admin_url: str, service: str, id: int) -> dict[str, Any]:
-    """Everything about one. Raises NotFound."""
+    """Everything about one: bytes as text, and where text does not hold them, `base64` beside it. Raises NotFound."""
     admin = await asyncpg.connect(admin_url)
     try:
         row = await _one(admin, service, id)
     finally:
         await admin.close()
-    headers = {name: _text(value) for name, value in given_back(orjson.loads(row["headers"]))}
-    return {**dict(row), "key": _text(row["key"]), "value": _text(row["value"]), "headers": headers}
+    headers = given_back(orjson.loads(row["headers"]))
+    told = {name: _text(value) for name, value in headers}
+    letter = {**dict(row), "key": _text(row["key"]), "value": _text(row["value"]), "headers": told}
+    if len(told) < len(headers) or not all(
+        _is_text(raw) for raw in (row["key"], row["value"], *dict(headers).values())
+    ):
+        letter["base64"] = _exactly(row["key"], row["value"], headers)
+    return letter
 
 
 async def replayed(admin_url: str, settings: Settings, service: str, id: int) -> None:
-    """Send it again to where it lay. Raises Conflict when that was done already.
+    """Send it again to where it lay. Raises Conflict when that was done already, Unavailable when the bus did not take it.
 
     Marked only after the bus took it: killed in between, it is sent twice, which the inbox makes harmless.
     """
@@ -54,7 +63,9 @@ async def replayed(admin_url: str, settings: Settings, service: str, id: int) ->
         async with open_bus(settings.bus_at(admin_url), access=settings.kafka_access()) as bus:
             publisher = await bus.publisher()
             try:
-                await publisher.publish([Letter(row["topic"], _text(row["key"]), row["value"] or b"", headers)])
+                await publisher.publish([Letter(row["topic"], key_of(row["key"]), row["value"] or b"", headers)])
+            except SendUnknown as error:
+                raise Unavailable(f"The bus did not take letter {id}: {error}") from error
             finally:
                 await publisher.abandon()
         await admin.execute(f'UPDATE "{service}".dead SET replayed_at = daymark_now() WHERE id = $1', id)  # noqa: S608
@@ -80,3 +91,16 @@ def _services(given: str | None) -> tuple[str, ...]:
 
 def _text(raw: bytes | None) -> str:
     return (raw or b"").decode("utf-8", "replace")
+
+
+def _is_text(raw: bytes | None) -> bool:
+    return raw is not None and _text(raw).encode() == raw
+
+
+def _exactly(key: bytes | None, value: bytes | None, headers: Headers) -> dict[str, Any]:
+    """The bytes themselves; null where there were none."""
+
+    def coded(raw: bytes | None) -> str | None:
+        return None if raw is None else base64.b64encode(raw).decode()
+
+    return {"key": coded(key), "value": coded(value), "headers": [[name, coded(raw)] for name, raw in headers]}

@@ -30,7 +30,7 @@ class TP(NamedTuple):
 
 # Letters and records are tuples: a frozen dataclass takes four times as long to make, and there is one a fact.
 class Letter(NamedTuple):
-    """A record on its way out."""
+    """A record on its way out. Bytes that are no UTF-8 stand in a foreign key as lone surrogates (partitioner.key_of)."""
 
     topic: str
     key: str

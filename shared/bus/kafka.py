@@ -25,7 +25,7 @@ from shared.bus import (
 )
 from shared.bus.kafka_clients import LATEST, Cluster, answered, cut, let_all_go, let_go, offsets
 from shared.bus.kafka_group import Member
-from shared.bus.partitioner import partition_of
+from shared.bus.partitioner import key_bytes, partition_of
 from shared.errors import Unavailable
 
 SEND_S = 10.0
@@ -69,7 +69,7 @@ class KafkaPublisher:
         """The letters of one partition in as few batches as hold them: one future each, and one request for all."""
         batch = self._producer.create_batch()
         for _, key, value, headers in line:
-            letter = {"key": key.encode(), "value": value, "headers": list(headers), "timestamp": None}
+            letter = {"key": key_bytes(key), "value": value, "headers": list(headers), "timestamp": None}
             if batch.append(**letter) is None:  # full; an empty one takes a letter of any size
                 yield batch
                 batch = self._producer.create_batch()

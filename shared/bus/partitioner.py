@@ -22,7 +22,17 @@ def murmur2(data: bytes) -> int:
     return h ^ h >> 15
 
 
+def key_bytes(key: str) -> bytes:
+    """A letter's key as it lies on the bus. Foreign bytes that are no UTF-8 stand in it as lone surrogates: see `key_of`."""
+    return key.encode("utf-8", "surrogateescape")
+
+
+def key_of(raw: bytes | None) -> str:
+    """The key of a letter that is to lie where a record lay. A record without a key gets an empty one."""
+    return (raw or b"").decode("utf-8", "surrogateescape")
+
+
 @lru_cache(maxsize=4096)
 def partition_of(key: str, partitions: int) -> int:
     """The partition (0-based) of a key in a topic of so many partitions."""
-    return (murmur2(key.encode()) & 0x7FFFFFFF) % partitions
+    return (murmur2(key_bytes(key)) & 0x7FFFFFFF) % partitions

@@ -76,6 +76,10 @@ class PostgresPublisher:
             await self._line.use(lambda connection: self._write(connection, letters), within_s=SEND_S)
         except Unavailable as error:
             raise SendUnknown(str(error)) from error
+        except UnicodeEncodeError as error:
+            raise SendUnknown(
+                "PostgreSQL keeps keys and names of headers as text: one of these letters has bytes"
+            ) from error
         for bell in self._bells:
             bell.set()
         await self._tidy({letter.topic for letter in letters})

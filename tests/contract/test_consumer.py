@@ -1,4 +1,4 @@
-"""What the consumer promises, on both buses: once-only effect, parked keys, dead letters, fencing."""
+"""What the consumer promises: once-only effect, parked keys, dead letters, fencing. Over both buses: test_hearing.py."""
 
 import asyncio
 from collections.abc import AsyncIterator
