@@ -27,8 +27,9 @@ from sqlalchemy import (
     Sequence as DBSequence,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import insert as upsert
 
-from services.incidents.domain import Case, Incident, Investigation, Look, Release
+from services.incidents.domain import Case, Expected, Incident, Investigation, Look, Release
 from shared.db import Tx, plumbing
 from shared.errors import Stale
 
@@ -131,6 +132,21 @@ rollbacks = Table(
     metadata,
     Column("cr_id", Text, primary_key=True),
     Column("deployment", Integer, primary_key=True),
+)
+# Looks that must come, and the highest revision that an answer was heard for: what is silent is found by nobody else.
+expected = Table(
+    "expected",
+    metadata,
+    Column("cr_id", Text, primary_key=True),
+    Column("deployment", Integer, primary_key=True),
+    Column("look", Text, primary_key=True),
+    Column("product_id", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("starts_at", Moment),
+    Column("ends_at", Moment),
+    Column("answer_by", Moment),
+    Column("policy_version", Text),
+    Column("answered", Integer, nullable=False),
 )
 _numbers = {name: DBSequence(f"{name}_number", metadata=metadata) for name in ("incident", "case", "investigation")}
 
@@ -242,6 +258,19 @@ async def was_rolled_back(tx: Tx, cr_id: str, deployment: int) -> bool:
     """Whether a rollback of that deployment was heard."""
     found = select(rollbacks.c.cr_id).where(rollbacks.c.cr_id == cr_id, rollbacks.c.deployment == deployment)
     return await tx.one(found) is not None
+
+
+async def expected_looks(tx: Tx, cr_id: str, deployment: int) -> dict[Look, Expected]:
+    """The looks at a deployment that were heard of. Read under the product's lock by whoever changes them."""
+    c = expected.c
+    rows = await tx.all(select(expected).where(c.cr_id == cr_id, c.deployment == deployment))
+    return {row.look: Expected(**row._mapping) for row in rows}
+
+
+async def save_expected(tx: Tx, look: Expected) -> None:
+    row = asdict(look)
+    keys = ["cr_id", "deployment", "look"]
+    await tx.execute(upsert(expected).values(row).on_conflict_do_update(index_elements=keys, set_=row))
 
 
 async def change_request(tx: Tx, cr_id: str) -> Row[Any] | None:

@@ -248,6 +248,10 @@ async def left_behind(hearer: Hearer) -> dict[str, Any]:
                 " JOIN incidents i ON i.id = c.incident_id ORDER BY 1, 2"
             )
         ],
+        "awaited": [
+            tuple(row)
+            for row in await hearer.rows("SELECT subject, revision FROM agenda WHERE job = 'miss_look' ORDER BY 1")
+        ],
         "parked": [tuple(row) for row in await hearer.rows("SELECT topic, key FROM parked ORDER BY 1, 2")],
     }
 

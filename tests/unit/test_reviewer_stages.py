@@ -24,6 +24,31 @@ from shared.contracts import (
 from tests.dossiers import codes, in_review, made, rolled_back
 from tests.stories import COMMIT, OPS2, T0, H, Story, moved, policy, whole
 
+
+def test_silence_after_the_policys_patience_needs_a_person_and_a_verdict_that_comes_all_the_same_ends_it() -> None:
+    story = in_review()
+    story.prepared("CR-1", "epl")
+    story.deploy("CR-1", "epl")
+    last = made(story).last
+    assert last is not None
+    over = last.deploy.deployed_at + 24 * H + timedelta(minutes=policy().observation.patience_min)
+    assert stage(made(story), over - timedelta(seconds=1)) == "observing"
+    assert stage(made(story), over) == "needs_person"
+    story.after(30).observe("CR-1", "epl", "steady")
+    assert stage(made(story), story.now) == "verified"
+
+
+def test_patience_with_a_look_does_not_run_before_its_deploy_was_reported() -> None:
+    story = in_review()
+    story.prepared("CR-1", "epl")
+    went_live = story.now
+    story.after(30).deploy("CR-1", "epl", deployed_at=went_live)
+    assert stage(made(story), story.now) == "observing"
+    story.roll_back("CR-1", "epl", rolled_back_at=went_live + H)
+    assert stage(made(story), story.now) == "recovering"
+    assert stage(made(story), story.now + 24 * H) == "needs_person"
+
+
 # -- after the deploy -------------------------------------------------------------------------------------------------
 
 

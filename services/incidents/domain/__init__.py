@@ -21,14 +21,17 @@ from services.incidents.domain.investigations import (
     unanswered,
 )
 from services.incidents.domain.rights import RIGHTS
+from services.incidents.domain.silence import GRACE, Expected, expect, gravity_of_silence, is_awaited, silent
 
 __all__ = [
     "CASE_MOVES",
+    "GRACE",
     "MOVES",
     "RIGHTS",
     "STEPS",
     "Case",
     "CaseState",
+    "Expected",
     "Incident",
     "Investigation",
     "InvestigationState",
@@ -41,13 +44,17 @@ __all__ = [
     "decide",
     "due",
     "escalate",
+    "expect",
     "explain",
     "gravest",
+    "gravity_of_silence",
+    "is_awaited",
     "is_done",
     "open_incident",
     "open_investigation",
     "owe",
     "owing_release",
     "see_case",
+    "silent",
     "unanswered",
 ]

@@ -16,7 +16,9 @@ from services.incidents.handlers.investigations import (
     explain,
     get_investigation,
     list_investigations,
+    miss_look,
     on_cr,
+    on_deployed,
     on_deviation_detected,
     on_observation_closed,
     on_observation_over,
@@ -28,6 +30,7 @@ from shared import policies
 from shared.consumer import Steps
 from shared.contracts import (
     CRChanged,
+    CRDeployed,
     CRRegistered,
     CRRolledBack,
     DeviationDetected,
@@ -62,6 +65,7 @@ ON: Steps = {
     ProductChanged: policies.on_product_changed,
     CRRegistered: on_cr,
     CRChanged: on_cr,
+    CRDeployed: on_deployed,
     CRRolledBack: on_rolled_back,
     ReleasePlanned: on_release,
     ReleaseFrozen: on_release,
@@ -73,4 +77,4 @@ ON: Steps = {
     ObservationSuperseded: on_observation_over,
     SnapshotOverdue: on_snapshot_overdue,
 }
-JOBS = {"escalate": escalate}
+JOBS = {"escalate": escalate, "miss_look": miss_look}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from services.incidents import domain, store
 from services.incidents.commands import Acknowledge, Decide, Explain, InvestigationList, InvestigationView
-from services.incidents.domain import STEPS, Investigation
+from services.incidents.domain import STEPS, Expected, Investigation
 from services.incidents.handlers.debt import open_with_debt
+from services.incidents.handlers.expecting import answered, expect
 from services.incidents.handlers.saving import Deps, may_read, save
 from services.incidents.handlers.views import investigation_view
 from shared import policies
@@ -17,6 +18,7 @@ from shared.access import Call
 from shared.answers import Answer
 from shared.contracts import (
     CRChanged,
+    CRDeployed,
     CRRegistered,
     CRRolledBack,
     DeviationDetected,
@@ -120,8 +122,10 @@ async def on_deviation_detected(tx: Tx, event: Event[DeviationDetected]) -> None
     clock = getattr(policy.clocks, said.severity)
     await _investigate(
         tx,
-        event,
+        said,
+        event.policy_version,
         kind="deviation",
+        look="after",  # a deviation is always of the look after the deploy
         owner=cr.ptask,
         severity=said.severity,
         because=said.sentence,
@@ -134,6 +138,7 @@ async def on_deviation_detected(tx: Tx, event: Event[DeviationDetected]) -> None
 async def on_observation_closed(tx: Tx, event: Event[ObservationClosed]) -> None:
     """No answer needs a person as much as a bad one. An answer ends the search for one."""
     said = event.data
+    await answered(tx, said)
     if said.outcome in ("no_data", "inconclusive"):
         severity = domain.unanswered(said.comparisons)
         await _look_into(tx, event, severity, f"The verdict is {said.outcome}: {said.sentence}")
@@ -148,7 +153,39 @@ async def on_observation_closed(tx: Tx, event: Event[ObservationClosed]) -> None
 
 async def on_snapshot_overdue(tx: Tx, event: Event[SnapshotOverdue]) -> None:
     said = event.data
+    await answered(tx, said)
     await _look_into(tx, event, said.severity, f"The {said.kind} snapshot is overdue: {said.reason}")
+
+
+async def on_deployed(tx: Tx, event: Event[CRDeployed]) -> None:
+    """From now on a look must come. What was asked about the silence of an older revision's is asked no longer."""
+    said = event.data
+    await expect(tx, event, "after", said.deployed_at)
+    for found in await store.investigations_of(tx, said.cr_id, deployment=said.deployment, look="after"):
+        if found.kind == "absence" and found.revision < said.revision:
+            await _close(tx, found, "the deploy time was corrected")
+
+
+async def miss_look(deps: Deps, appointment: Appointment) -> None:
+    """Nothing was heard of a look, and whoever takes it may be down: open what it would have opened. Subject: `CR-1/1/after`.
+
+    Once: what is heard of the look later finds this investigation, and what was heard before ended the appointment.
+    """
+    cr_id, number, _ = appointment.subject.rsplit("/", 2)
+    async with deps.db.tx(appointment) as tx:
+        looks = await store.expected_looks(tx, cr_id, int(number))
+        for product_id in {each.product_id for each in looks.values()}:
+            await store.lock_product(tx, product_id)
+        looks = await store.expected_looks(tx, cr_id, int(number))
+        found = next((each for each in looks.values() if each.subject == appointment.subject), None)
+        if found is None or found.policy_version is None or found.revision != appointment.revision:
+            return
+        if not domain.is_awaited(found, looks.values()):
+            return
+        policy = await policies.of(tx, found.product_id, found.policy_version)
+        await _open_for(
+            tx, found, found.look, found.policy_version, domain.gravity_of_silence(policy), domain.silent(found)
+        )
 
 
 async def on_observation_over(tx: Tx, event: Event[ObservationSuperseded] | Event[DeviationWithdrawn]) -> None:
@@ -169,13 +206,13 @@ async def on_observation_over(tx: Tx, event: Event[ObservationSuperseded] | Even
 
 async def on_rolled_back(tx: Tx, event: Event[CRRolledBack]) -> None:
     """A rollback nobody decided on here ends the investigation all the same, also one that is heard of later."""
-    await store.lock_product(tx, event.data.product_id)
+    await expect(tx, event, "recovery", event.data.rolled_back_at)
     store.put_rollback(tx, event.data.cr_id, event.data.deployment)
     for found in await store.investigations_of(tx, event.data.cr_id, deployment=event.data.deployment, look="after"):
         await _close(tx, found, _ROLLED_BACK)
 
 
-async def _of_look(tx: Tx, said: _OfALook, look: domain.Look) -> Sequence[Investigation]:
+async def _of_look(tx: Tx, said: _OfALook | Expected, look: domain.Look) -> Sequence[Investigation]:
     return await store.investigations_of(tx, said.cr_id, deployment=said.deployment, revision=said.revision, look=look)
 
 
@@ -187,25 +224,38 @@ async def _look_into(
     *,
     kind: Literal["absence", "not_recovered"] = "absence",
 ) -> None:
-    """One investigation of one look, whatever is heard of it first: that it is overdue, or that it says nothing."""
-    said = event.data
     # Deviations and looks come on two topics, so perhaps at once: the second of them must see what the first opened.
-    await store.lock_product(tx, said.product_id)
-    if await _of_look(tx, said, said.kind):
+    await store.lock_product(tx, event.data.product_id)
+    await _open_for(tx, event.data, event.data.kind, event.policy_version, severity, because, kind=kind)
+
+
+async def _open_for(
+    tx: Tx,
+    said: ObservationClosed | SnapshotOverdue | Expected,
+    look: domain.Look,
+    policy_version: str | None,
+    severity: Severity,
+    because: str,
+    *,
+    kind: Literal["absence", "not_recovered"] = "absence",
+) -> None:
+    """One investigation of one look, whatever comes first: that it is overdue, that it says nothing, or its silence."""
+    if await _of_look(tx, said, look):
         return
-    policy = await policies.of(tx, said.product_id, event.policy_version)
+    policy = await policies.of(tx, said.product_id, policy_version)
     cr = await store.change_request(tx, said.cr_id)
     if cr is None:
         raise TryLater(f"{said.cr_id} has not been heard of yet")
-    clock = getattr(policy.clocks, severity)
     await _investigate(
         tx,
-        event,
+        said,
+        policy_version,
         kind=kind,
+        look=look,
         owner=cr.ptask,
         severity=severity,
         because=because,
-        deadlines=domain.deadlines(tx.now, clock),
+        deadlines=domain.deadlines(tx.now, getattr(policy.clocks, severity)),
         deviation_id=None,
         incident_id=None,
     )
@@ -227,9 +277,11 @@ async def escalate(deps: Deps, appointment: Appointment) -> None:
 
 async def _investigate(
     tx: Tx,
-    event: Event[Any],
+    said: _OfALook | Expected,
+    policy_version: str | None,
     *,
     kind: Literal["deviation", "absence", "not_recovered"],
+    look: domain.Look,
     owner: str,
     severity: Severity,
     because: str,
@@ -237,8 +289,6 @@ async def _investigate(
     deviation_id: str | None,
     incident_id: str | None,
 ) -> None:
-    said = event.data
-    look: domain.Look = getattr(said, "kind", "after")  # a deviation is always of the look after the deploy
     acknowledge_by, explain_by, decide_by = deadlines
     opened, facts = domain.open_investigation(
         Investigation(
@@ -259,14 +309,14 @@ async def _investigate(
             acknowledge_by=acknowledge_by,
             explain_by=explain_by,
             decide_by=decide_by,
-            policy_version=event.policy_version,
+            policy_version=policy_version,
         )
     )
-    await save(tx, opened, 0, facts, event.policy_version)
+    await save(tx, opened, 0, facts, policy_version)
     _set_clocks(tx, opened)
     tx.audit(
         opened.id, action="open_investigation", revision=opened.version, product=opened.product_id,
-        evidence=_evidence(opened), policy_version=event.policy_version, because=because,
+        evidence=_evidence(opened), policy_version=policy_version, because=because,
     )  # fmt: skip
     # The rollback comes on another topic: heard before this, it ends it as it would have after.
     if look == "after" and await store.was_rolled_back(tx, said.cr_id, said.deployment):

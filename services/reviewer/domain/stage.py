@@ -7,6 +7,7 @@ from typing import Literal
 
 from services.reviewer.domain import gate
 from services.reviewer.domain.dossier import Before, Deployment, Dossier
+from services.reviewer.domain.waiting import waiting
 from shared.contracts import ObservationKind
 
 Stage = Literal[
@@ -41,7 +42,8 @@ MOVES: dict[tuple[Stage, str], Stage] = {
     ("deployed", "the settle time is over"): "observing",
     ("observing", "observation.closed: steady"): "verified",
     ("observing", "deviation.detected"): "deviating",
-    ("observing", "no_data, inconclusive or overdue"): "needs_person",
+    ("observing", "no_data, inconclusive, overdue, or nothing heard"): "needs_person",
+    ("needs_person", "observation.closed: steady (after the silence)"): "verified",
     ("deviating", "investigation.acknowledged"): "investigating",
     ("needs_person", "investigation.acknowledged"): "investigating",
     ("investigating", "investigation.decided: keep"): "kept",
@@ -49,7 +51,7 @@ MOVES: dict[tuple[Stage, str], Stage] = {
     ("deviating", "cr.rolled_back"): "recovering",
     ("observing", "cr.rolled_back"): "recovering",
     ("recovering", "observation.closed (recovery): steady"): "recovered",
-    ("recovering", "observation.closed (recovery): anything else"): "needs_person",
+    ("recovering", "observation.closed (recovery): anything else, or nothing heard"): "needs_person",
     ("needs_person", "investigation.decided: keep (recovery)"): "rolled_back",
     ("recovered", "work on the next attempt"): "registered",
     ("registered", "cr.withdrawn"): "withdrawn",
@@ -63,7 +65,9 @@ def stage(dossier: Dossier, at: datetime) -> Stage:
     """Where the CR stands at `at` (the database's time of asking)."""
     last = dossier.last
     if last is not None and not dossier.has_reopened:
-        return _back(last, at) if last.deploy.rollback is not None else _in_production(last, at)
+        if last.deploy.rollback is not None:
+            return _back(dossier.cr_id, last, at)
+        return _in_production(dossier.cr_id, last, at)
     if dossier.withdrawn is not None:
         return "withdrawn"
     return _before(dossier, dossier.before)
@@ -82,11 +86,13 @@ def _before(dossier: Dossier, before: Before) -> Stage:
     return "registered"
 
 
-def _in_production(last: Deployment, at: datetime) -> Stage:
+def _in_production(cr_id: str, last: Deployment, at: datetime) -> Stage:
     verdict = last.verdict("after")
     has_deviated = any(one.withdrawn is None and one.revision == last.deploy.revision for one in last.deviations)
     if has_deviated or (verdict is not None and verdict.outcome == "moved"):
         return _investigated(last, "after") or "deviating"
+    if verdict is None and _is_overdue(cr_id, last, at):
+        return _investigated(last, "after") or "needs_person"
     if verdict is None:
         policy = last.stood.policy
         settle_s = policy.observation.settle_min * 60 if policy is not None else 0.0
@@ -94,6 +100,12 @@ def _in_production(last: Deployment, at: datetime) -> Stage:
     if verdict.outcome == "steady":
         return "verified"
     return _investigated(last, "after") or "needs_person"
+
+
+def _is_overdue(cr_id: str, last: Deployment, at: datetime) -> bool:
+    """Whether nothing was heard of the look, and the policy's patience is over: silence is no observation."""
+    found = waiting(cr_id, last, at)
+    return found is not None and found.state == "overdue"
 
 
 def _investigated(last: Deployment, look: ObservationKind) -> Stage | None:
@@ -107,12 +119,12 @@ def _investigated(last: Deployment, look: ObservationKind) -> Stage | None:
     return "investigating" if newest.is_acknowledged or newest.decision == "rollback" else None
 
 
-def _back(last: Deployment, at: datetime) -> Stage:
+def _back(cr_id: str, last: Deployment, at: datetime) -> Stage:
     rollback, verdict = last.deploy.rollback, last.verdict("recovery")
     assert rollback is not None
-    if verdict is None:
+    if verdict is None and not _is_overdue(cr_id, last, at):
         return "recovering" if rollback.rolled_back_at <= at else "rolled_back"
-    if verdict.outcome == "steady":
+    if verdict is not None and verdict.outcome == "steady":
         return "recovered"
     taken_up = _investigated(last, "recovery")
     return "rolled_back" if taken_up == "kept" else taken_up or "needs_person"  # nothing is in production to be kept

@@ -31,8 +31,9 @@ def waiting(cr_id: str, each: Deployment, at: datetime) -> Waiting | None:
     verdict = each.verdict(kind)
     if verdict is not None and verdict.state == "closed":
         return None
-    due_at = each.deploy.deployed_at + _DAY
+    due_at, heard_at = each.deploy.deployed_at + _DAY, each.deploy.reported_at
     if back is not None:
+        heard_at = back.reported_at
         due_at = back.rolled_back_at + timedelta(hours=policy.observation.recovery_h if policy is not None else 0)
     patience = timedelta(minutes=policy.observation.patience_min if policy is not None else 0)
     name, when = f"The {kind} snapshot", f"{due_at:%-d %b %Y, %H:%M} UTC"
@@ -40,7 +41,7 @@ def waiting(cr_id: str, each: Deployment, at: datetime) -> Waiting | None:
         return Waiting(cr_id, each.number, kind, due_at, "overdue", verdict.sentence)
     if at < due_at:
         return Waiting(cr_id, each.number, kind, due_at, "to_come", f"{name} is due {when}.")
-    if at < due_at + patience:
+    if at < max(due_at, heard_at) + patience:  # patience does not run before anybody could have looked
         return Waiting(cr_id, each.number, kind, due_at, "due", f"{name} was due {when} and is being taken.")
-    said = f"{name} was due {when}; nothing has been heard of it, and the policy's patience is over."
+    said = f"{name} was due {when}. Nothing has been heard of it, and the policy's patience is over."
     return Waiting(cr_id, each.number, kind, due_at, "overdue", said)
