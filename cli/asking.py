@@ -47,6 +47,11 @@ class Asking:
     def post(self, path: str, document: Any) -> httpx2.Response:
         return self._answer("POST", path, json=document)
 
+    def send(self, path: str, content: bytes, media: str, **query: Any) -> httpx2.Response:
+        """POST a file as it is."""
+        asked = {name: value for name, value in query.items() if value is not None}
+        return self._answer("POST", path, params=asked, content=content, headers={"Content-Type": media})
+
     def _answer(self, method: str, path: str, **more: Any) -> httpx2.Response:
         try:
             answer = self._client.request(method, path, **more)

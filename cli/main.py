@@ -1,5 +1,5 @@
-"""The `daymark` command: run it here, make a database and topics, make keys, look after dead letters, ask the judge,
-try a product's queries.
+"""The `daymark` command: run it here, make a database and topics, make keys, look after dead letters, publish readings
+from a file, ask the judge, try a product's queries.
 
 Every command has `--json`; on a terminal people get tables and progress, elsewhere plain lines.
 """
@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.benchmark import benchmark
 from cli.judge import judge
 from cli.sli import sli
 from shared.errors import DaymarkError
@@ -27,7 +28,8 @@ topics = typer.Typer(no_args_is_help=True, help="The topics on the bus.")
 db = typer.Typer(no_args_is_help=True, help="The database.")
 keys = typer.Typer(no_args_is_help=True, help="Principals, their keys and sign-in links.")
 dead = typer.Typer(no_args_is_help=True, help="Letters that nobody could hear.")
-for name, group in (("topics", topics), ("db", db), ("keys", keys), ("dead", dead), ("judge", judge), ("sli", sli)):
+groups = {"topics": topics, "db": db, "keys": keys, "dead": dead, "benchmark": benchmark, "judge": judge, "sli": sli}
+for name, group in groups.items():
     app.add_typer(group, name=name)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
