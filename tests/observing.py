@@ -286,3 +286,8 @@ async def snapshotter(postgres: Databases) -> AsyncIterator[House]:
         await source.close()
         await db.close()
         await postgres.drop(url)
+
+
+def worse(query: str, house: House, since: float, by: float = 2.0) -> None:
+    """From `since` on this query answers `by` times as much."""
+    house.prometheus.level[query] = lambda t: np.where(t >= since, by, 1.0)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from services.snapshotter import handlers
+from services.snapshotter.api.refusals import ACTING, READING
 from services.snapshotter.commands import (
     DraftSnapshot,
     EndPin,
@@ -26,20 +27,13 @@ Deps = Annotated[handlers.Deps, Depends(deps_of)]
 _Snapshot = Annotated[str, Path(pattern=r"^SNAP-[0-9]{1,18}$")]
 _Pin = Annotated[str, Path(pattern=r"^PIN-[0-9]{1,18}$")]
 
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    401: {"description": "No valid key."},
-    403: {"description": "The caller may not do this; the refusal is on the record."},
-    404: {"description": "There is no such thing here."},
-    422: {"description": "Readable and wrong: `fields` says which and why."},
-}
-
 
 @router.post(
     "/drafts",
     status_code=201,
     response_model=SnapshotView,
     responses={
-        **_REFUSALS,
+        **ACTING,
         409: {"description": "No SLI can be read at all and waiting will not help; `fields` gives each reason."},
         503: {"description": "No SLI can be read because a source is down; `fields` gives each reason. Try again."},
     },
@@ -59,7 +53,7 @@ async def draft_snapshot(call: Caller, deps: Deps, command: DraftSnapshot) -> Re
     status_code=201,
     response_model=SnapshotView,
     responses={
-        **_REFUSALS,
+        **ACTING,
         409: {
             "description": "It is no draft, was published already, is too old, or something speaks against it that"
             " `despite` does not answer: `fields` names each."
@@ -81,7 +75,7 @@ async def publish_draft(call: Caller, deps: Deps, id: _Snapshot, command: Publis
     status_code=201,
     response_model=SnapshotView,
     responses={
-        **_REFUSALS,
+        **ACTING,
         409: {
             "description": "It is no benchmark, nothing was said against it, it is too old, or something speaks against it"
             " that `despite` does not answer: `fields` names each."
@@ -104,7 +98,7 @@ async def uphold_benchmark(call: Caller, deps: Deps, id: _Snapshot, command: Uph
     status_code=201,
     response_model=PinView,
     responses={
-        **_REFUSALS,
+        **ACTING,
         409: {"description": "No benchmark of this product, or of a run that deviated or is observed."},
     },
     summary="Pin a benchmark for a product",
@@ -122,7 +116,7 @@ async def pin_benchmark(call: Caller, deps: Deps, command: PinBenchmark) -> Resp
 @router.post(
     "/pins/{id}/end",
     response_model=PinView,
-    responses={**_REFUSALS, 409: {"description": "It holds no longer, or a later pin has taken its place."}},
+    responses={**ACTING, 409: {"description": "It holds no longer, or a later pin has taken its place."}},
     summary="Take a pin off",
     description="The latest published benchmark counts again. An expired pin need not be ended: publish or pin anew.",
 )
@@ -133,7 +127,7 @@ async def end_pin(call: Caller, deps: Deps, id: _Pin, command: EndPin) -> Respon
 @router.get(
     "/pins",
     response_model=PinList,
-    responses={401: _REFUSALS[401], 404: _REFUSALS[404], 422: _REFUSALS[422]},
+    responses=READING,
     summary="The pins of a product",
     description="Newest first, ended and expired ones included. The first one is the one that decides.",
 )

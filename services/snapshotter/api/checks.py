@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from services.snapshotter import handlers
+from services.snapshotter.api.refusals import LISTING
 from services.snapshotter.commands import CheckView
 from shared.doors.caller import Caller, deps_of
 from shared.doors.problems import answered
@@ -20,9 +21,8 @@ Deps = Annotated[handlers.Deps, Depends(deps_of)]
     "/products/{id}/sli-check",
     response_model=CheckView,
     responses={
-        401: {"description": "No valid key."},
+        **LISTING,
         404: {"description": "No policy of this product is known, or you have no role on it."},
-        422: {"description": "Readable and wrong: `fields` says which and why."},
     },
     summary="Try a product's queries",
     description=(

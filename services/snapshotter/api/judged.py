@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from services.snapshotter import handlers
+from services.snapshotter.api.refusals import READING
 from services.snapshotter.commands import (
     AnchorView,
     BacktestView,
@@ -28,19 +29,13 @@ _Id = Annotated[str, Path(min_length=1, max_length=64)]
 _STYLE = base64.b64encode(hashlib.sha256(handlers.SMALL_STYLE.encode()).digest()).decode()
 _PICTURE_POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE}'"
 
-_OR_NONE: dict[int | str, dict[str, Any]] = {
-    401: {"description": "No valid key."},
-    404: {"description": "There is no such thing here."},
-    422: {"description": "Readable and wrong: `fields` says which and why."},
-}
-
 
 @router.post(
     "/products/{id}/anchor",
     status_code=201,
     response_model=AnchorView,
     responses={
-        **_OR_NONE,
+        **READING,
         403: {"description": "Not of operations; the refusal is on the record."},
         409: {"description": "It is no benchmark of this product, or the anchor already."},
     },
@@ -59,7 +54,7 @@ async def choose_anchor(call: Caller, deps: Deps, id: _Id, command: ChooseAnchor
 @router.get(
     "/products/{id}/anchor",
     response_model=AnchorView,
-    responses=_OR_NONE,
+    responses=READING,
     summary="The anchor of a product",
     description="Which benchmark creep is measured from, who chose it and why, and every choice before.",
 )
@@ -70,7 +65,7 @@ async def read_anchor(call: Caller, deps: Deps, id: _Id) -> Response:
 @router.get(
     "/products/{id}/calibration",
     response_model=CalibrationView,
-    responses=_OR_NONE,
+    responses=READING,
     summary="Which limits hold for a product",
     description=(
         "A product calibrates itself: each day is kept and held against the day before. Once `needed` non-overlapping pairs without"
@@ -87,7 +82,7 @@ async def read_calibration(call: Caller, deps: Deps, id: _Id) -> Response:
     "/products/{id}/backtest",
     response_model=BacktestView,
     responses={
-        **_OR_NONE,
+        **READING,
         403: {"description": "Not of operations, engineering or release management; the refusal is on the record."},
     },
     summary="Judge stored verdicts under a changed policy",
@@ -104,7 +99,7 @@ async def backtest(call: Caller, deps: Deps, id: _Id, command: RunBacktest) -> R
 @router.get(
     "/change-requests/{id}/recomputation",
     response_model=RecomputationView,
-    responses={**_OR_NONE, 409: {"description": "There is no verdict yet, or its grounds are not kept any more."}},
+    responses={**READING, 409: {"description": "There is no verdict yet, or its grounds are not kept any more."}},
     summary="Compute the verdicts on a CR again",
     description=(
         "From the stored samples of the after snapshot, the benchmark, the anchor and the days before, under the policy"
@@ -119,7 +114,7 @@ async def recompute(call: Caller, deps: Deps, id: _Id) -> Response:
     "/change-requests/{id}/explanation",
     response_class=Response,
     responses={
-        **_OR_NONE,
+        **READING,
         200: {"content": {"image/svg+xml": {}}, "description": "The picture, with its sentence as its description."},
         409: {"description": "There is no verdict of this kind that holds (yet)."},
     },

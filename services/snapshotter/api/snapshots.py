@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from fastapi.responses import StreamingResponse
 
 from services.snapshotter import handlers
+from services.snapshotter.api.refusals import LISTING, READING
 from services.snapshotter.commands import ObservationView, PublishSnapshot, SamplesView, SnapshotPage, SnapshotView
 from shared.contracts import SnapshotKind
 from shared.doors.caller import Caller, deps_of
@@ -19,19 +20,13 @@ Deps = Annotated[handlers.Deps, Depends(deps_of)]
 _Id = Annotated[str, Path(min_length=1, max_length=64)]
 _Filter = Annotated[str | None, Query(min_length=1, max_length=64, description="Only those of it, by its id.")]
 
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    401: {"description": "No valid key."},
-    422: {"description": "Readable and wrong: `fields` says which and why."},
-}
-_OR_NONE: dict[int | str, dict[str, Any]] = {**_REFUSALS, 404: {"description": "There is no such thing here."}}
-
 
 @router.post(
     "/snapshots",
     status_code=201,
     response_model=SnapshotView,
     responses={
-        **_OR_NONE,
+        **READING,
         403: {"description": "Not of operations, or author or deployer of this CR; the refusal is on the record."},
         409: {"description": "No SLI can be read at all and waiting will not help; `fields` gives each reason."},
         503: {"description": "No SLI can be read because a source is down; `fields` gives each reason. Try again."},
@@ -51,7 +46,7 @@ async def publish_snapshot(call: Caller, deps: Deps, command: PublishSnapshot) -
 @router.get(
     "/snapshots",
     response_model=SnapshotPage,
-    responses=_REFUSALS,
+    responses=LISTING,
     summary="List snapshots, newest first",
     description="Of one CR (`change_request`: benchmarks made for it, looks after its deploys), of a `product`, or all.",
 )
@@ -76,7 +71,7 @@ async def list_snapshots(
 @router.get(
     "/snapshots/{id}",
     response_model=SnapshotView,
-    responses=_OR_NONE,
+    responses=READING,
     summary="One snapshot",
     description="Window, hash, author, and per SLI: query, source, numbers over its samples or why there are none.",
 )
@@ -88,7 +83,7 @@ async def read_snapshot(call: Caller, deps: Deps, id: _Id) -> Response:
     "/snapshots/{id}/series",
     response_model=SamplesView,
     responses={
-        **_OR_NONE,
+        **READING,
         200: {
             "description": "As JSON, CSV (`sli,at,value`) or an Arrow IPC stream of the same columns.",
             "content": {"text/csv": {}, "application/vnd.apache.arrow.stream": {}},
@@ -141,7 +136,7 @@ def _wanted(accept: str) -> Literal["json", "csv", "arrow"]:
 @router.get(
     "/change-requests/{id}/observation",
     response_model=ObservationView,
-    responses=_OR_NONE,
+    responses=READING,
     summary="Where the observation of a CR stands",
     description=(
         "Every deployment with its benchmark and its looks: `after` (24 hours from the deploy) and `recovery` (after a"

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import ValidationError
 
 from services.snapshotter import handlers
+from services.snapshotter.api.refusals import LISTING
 from services.snapshotter.commands import TakeUpload, UploadView
 from shared.doors.caller import Caller, deps_of
 from shared.doors.problems import answered
@@ -49,13 +50,12 @@ _DOCS: dict[str, Any] = {
     status_code=202,
     response_model=UploadView,
     responses={
-        401: {"description": "No valid key."},
+        **LISTING,
         403: {"description": "Not of operations, and no integration; the refusal is on the record."},
         404: {"description": "The CR or product is not known here."},
         409: {"description": "The product's policy names no SLI."},
         413: {"description": "Over 32 MiB."},
         415: {"description": "No format that is read here."},
-        422: {"description": "Readable and wrong: `fields` says which and why."},
     },
     summary="Upload readings for a benchmark",
     description=(
