@@ -294,6 +294,20 @@ def test_a_benchmark_whose_run_deviated_since_satisfies_nothing_until_somebody_a
     assert found.outcome == "inconclusive" and "from a run that deviated: SNAP-1 was taken" in found.sentence
 
 
+def test_a_pinned_benchmark_that_was_taken_for_another_change_shows_its_health_and_what_was_answered() -> None:
+    kept = benchmark(1, T, cr_id="CR-9")
+    found = health(POLICY, captured(), captured(days=3))
+    published = Provenance(kept.id, "uploaded", corrects="SNAP-0", health=found, despite={"gaps": "at night"})
+    _, fact = domain.pin(
+        1, kept, "epl", who="local|olga", reason="x", expires_at=T + DAY, max_days=30, now=T + timedelta(hours=1),
+        published=published, despite={"deviated": "kept by decision"},
+    )  # fmt: skip
+    facts = Facts([Known("e1", fact.type, "pin|PIN-1", 1, T + timedelta(hours=1), "x", fact)])
+    shown = reviewed.benchmark(facts, facts, {}, "CR-1", "epl", POLICY, T + timedelta(hours=2))
+    assert (shown.state, shown.health, shown.origin, shown.corrects) == ("counts", found, "uploaded", "SNAP-0")
+    assert dict(shown.despite) == {"gaps": "at night", "deviated": "kept by decision"}
+
+
 def test_a_benchmark_published_at_the_very_moment_of_the_deploy_is_late_for_both() -> None:
     kept = benchmark(1, T)
     fact = domain.published(kept, Provenance(kept.id, "pulled"))[1]

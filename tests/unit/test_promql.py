@@ -1,5 +1,6 @@
 """Matchers in queries: put in by a parser, into every selector, and nothing else changes; whatever else is refused."""
 
+import random
 from pathlib import Path
 
 import promql_parser as promql
@@ -123,13 +124,15 @@ def tried(query: str, match: dict[str, str]) -> str | None:
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
+def _quoted(text: str) -> str:
+    """As a string of PromQL."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r") + '"'
+
+
 @given(texts, texts)
 @settings(max_examples=300)
 def test_whatever_a_query_says_in_quotes_it_says_afterwards_or_it_is_refused(one: str, two: str) -> None:
-    quoted = [
-        '"' + each.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r") + '"'
-        for each in (one, two)
-    ]
+    quoted = [_quoted(each) for each in (one, two)]
     query = f"label_replace(a{{x={quoted[0]}}}, 'd', {quoted[1]}, 's', '(.*)')"
     found = tried(query, MATCH)
     if found is None:
@@ -144,6 +147,37 @@ def test_whatever_a_query_says_in_quotes_it_says_afterwards_or_it_is_refused(one
 
     promql.walk(promql.parse(found), note)
     assert {one, two, *MATCH.values()} <= set(said)
+
+
+#: What quoting, escaping and reading get wrong if anything does; beside them the whole of Unicode.
+_SIGNS = [
+    *"\"'`\\\n\r\t\0{}()#,=~$%abz 09_.:/-*+?[]|^",
+    "\\n",
+    '\\"',
+    "$1",
+    "\u2028",
+    "\u202e",
+    "\ufeff",
+    "é",
+    "語",
+    "🜂",
+]
+
+
+def test_twenty_thousand_texts_in_quotes_are_read_back_as_they_were_said() -> None:
+    """A hundred to a query, so that it takes a second."""
+    rng = random.Random(20_000)
+
+    def text() -> str:
+        signs = rng.choices(_SIGNS, k=rng.randint(0, 12))
+        return "".join(chr(rng.randrange(1, 0xD800)) if rng.random() < 0.1 else sign for sign in signs)
+
+    for _ in range(200):
+        texts = {f"x{n}": text() for n in range(100)}
+        found = injected("a{" + ",".join(f"{name}={_quoted(each)}" for name, each in texts.items()) + "}", MATCH)
+        read = promql.parse(found)
+        assert isinstance(read, promql.VectorSelector)
+        assert {each.name: each.value for each in read.matchers.matchers} == {**texts, **MATCH}
 
 
 @given(st.text(max_size=60), st.dictionaries(st.text(max_size=10), st.text(max_size=10), min_size=1, max_size=2))
