@@ -31,12 +31,22 @@ async def deployed(house: House, **more: Any) -> None:
     await house.tell()
 
 
+async def silence(house: House, hours: float) -> None:
+    """So long nobody says anything, and then as long again as is given after an outage."""
+    for by in ({"hours": hours}, {"minutes": 16}):
+        await house.hearer.go_on(**by)
+        await house.hearer.drain()
+
+
 async def test_the_silence_of_a_look_opens_what_overdue_would_have_opened_and_nothing_twice(house: House) -> None:
     await deployed(house)
     assert await awaited(house) == [("CR-1/1/after", 1)]
     await house.hearer.go_on(hours=26)
     assert await house.hearer.drain("miss_look") == 0  # the policy's patience, and whoever takes it a little more
     await house.hearer.go_on(hours=1)
+    assert await house.hearer.drain() == 1
+    assert await house.investigations() == []  # the clock was noticed late: perhaps everybody was away
+    await house.hearer.go_on(minutes=16)
     assert await house.hearer.drain() == 1
     (one,) = await house.investigations()
     assert "The after snapshot was due" in one["because"] and "Nothing has been heard of it" in one["because"]
@@ -55,8 +65,7 @@ async def test_the_silence_of_a_look_opens_what_overdue_would_have_opened_and_no
 
 async def test_a_verdict_that_comes_after_the_silence_ends_the_search_for_it(house: House) -> None:
     await deployed(house)
-    await house.hearer.go_on(hours=27)
-    await house.hearer.drain()
+    await silence(house, 27)
     await house.say(verdict(house, "steady"))
     (one,) = await house.investigations()
     assert one["state"] == "closed" and "the verdict came" in one["reason"]
@@ -82,8 +91,7 @@ async def test_no_clock_ticks_for_a_look_that_was_answered_or_has_lost_its_objec
 
 async def test_a_correction_moves_the_clock_and_a_recovery_has_one_of_its_own(house: House) -> None:
     await deployed(house)
-    await house.hearer.go_on(hours=27)
-    await house.hearer.drain()
+    await silence(house, 27)
     await deployed(house, revision=2, deployed_at=house.story.now - H)
     (one,) = await house.investigations()
     assert (one["state"], one["reason"]) == ("closed", "the deploy time was corrected")
@@ -95,8 +103,7 @@ async def test_a_correction_moves_the_clock_and_a_recovery_has_one_of_its_own(ho
     (row,) = await house.hearer.rows("SELECT * FROM expected WHERE look = 'recovery'")
     now = await house.hearer.db.now()
     assert timedelta(0) < row["answer_by"] - now - GRACE < timedelta(hours=12)
-    await house.hearer.go_on(hours=12)
-    await house.hearer.drain()
+    await silence(house, 12)
     assert sorted((each["because"][:12], each["state"]) for each in await house.investigations()) == [
         ("The after sn", "closed"),  # of the wrong deploy time
         ("The after sn", "closed"),  # of the right one: rolled back before anybody decided

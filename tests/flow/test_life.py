@@ -192,8 +192,12 @@ async def test_a_source_that_stays_down_beyond_patience_is_overdue_for_all_to_se
 
     await world.t.until("a first try", tried)
     await world.step(125 * MINUTE)
-    found = await world.t.until_stage(cr.id, "needs_person")
-    (look,) = found["deployments"][0]["observations"]
+    await world.t.until_stage(cr.id, "needs_person")  # of the silence already, before anything is said of it
+
+    async def answered() -> Any:
+        return (await world.t.dossier(cr.id))["deployments"][0]["observations"]
+
+    (look,) = await world.t.until("what is said of it", answered)
     assert look["outcome"] == "no_data"
     (overdue,) = await said(world, SnapshotOverdue, cr)
     assert overdue.overdue_at - overdue.due_at > 2 * HOUR and "SLIs" in overdue.reason

@@ -21,7 +21,7 @@ from services.incidents.domain.investigations import (
     unanswered,
 )
 from services.incidents.domain.rights import RIGHTS
-from services.incidents.domain.silence import GRACE, Expected, expect, gravity_of_silence, is_awaited, silent
+from services.incidents.domain.silence import GRACE, Expected, expect, gravity_of_silence, is_awaited, silent, was_away
 
 __all__ = [
     "CASE_MOVES",
@@ -57,4 +57,5 @@ __all__ = [
     "see_case",
     "silent",
     "unanswered",
+    "was_away",
 ]

@@ -12,6 +12,9 @@ from shared.contracts import Policy, Severity
 #: Beyond the policy's patience: who takes the look tries again only every few minutes, and reads and judges for as long.
 GRACE = timedelta(minutes=15)
 
+#: A clock that runs is noticed within seconds.
+_NOTICED = timedelta(minutes=1)
+
 #: Both looks at a deploy cover 24 hours.
 _DAY = timedelta(hours=24)
 
@@ -64,6 +67,11 @@ def is_awaited(look: Expected, looks: Iterable[Expected]) -> bool:
     back = next((one.starts_at for one in looks if one.look == "recovery"), None)
     is_cut_short = look.look == "after" and back is not None and look.ends_at is not None and back < look.ends_at
     return look.answer_by is not None and look.answered < look.revision and not is_cut_short
+
+
+def was_away(look: Expected, now: datetime) -> bool:
+    """Whether this clock itself was noticed late: after an outage nobody is to be blamed for not having answered in it."""
+    return look.answer_by is not None and now > look.answer_by + _NOTICED
 
 
 def silent(look: Expected) -> str:

@@ -182,6 +182,12 @@ async def miss_look(deps: Deps, appointment: Appointment) -> None:
             return
         if not domain.is_awaited(found, looks.values()):
             return
+        if domain.was_away(found, tx.now) and not appointment.payload:
+            # Perhaps all of us were: whoever takes the look is given as long again, and once only.
+            tx.schedule(
+                miss_look, appointment.subject, tx.now + domain.GRACE, revision=found.revision, payload={"again": True}
+            )
+            return
         policy = await policies.of(tx, found.product_id, found.policy_version)
         await _open_for(
             tx, found, found.look, found.policy_version, domain.gravity_of_silence(policy), domain.silent(found)

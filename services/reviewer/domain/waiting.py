@@ -43,5 +43,5 @@ def waiting(cr_id: str, each: Deployment, at: datetime) -> Waiting | None:
         return Waiting(cr_id, each.number, kind, due_at, "to_come", f"{name} is due {when}.")
     if at < max(due_at, heard_at) + patience:  # patience does not run before anybody could have looked
         return Waiting(cr_id, each.number, kind, due_at, "due", f"{name} was due {when} and is being taken.")
-    said = f"{name} was due {when}. Nothing has been heard of it, and the policy's patience is over."
+    said = f"{name} was due {when}; nothing has been heard of it, and the policy's patience is over."
     return Waiting(cr_id, each.number, kind, due_at, "overdue", said)
