@@ -6,6 +6,7 @@ Each test walks one way that a change can go; what is asserted is what people an
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
