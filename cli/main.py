@@ -39,15 +39,22 @@ err = Console(stderr=True, highlight=False)
 
 def admin_url() -> str:
     """The admin's URL, from the environment, else of the instance that runs here: services may not what these may."""
-    from deploy.local.postgres import default_home, running_url
-
-    url = os.environ.get("DAYMARK_DATABASE_URL") or running_url(default_home())
+    url = os.environ.get("DAYMARK_DATABASE_URL") or _url_here()
     if not url:
         err.print(
             "Set DAYMARK_DATABASE_URL to the admin's URL of the database, or DAYMARK_HOME to a running instance's."
         )
         raise typer.Exit(2)
     return url
+
+
+def _url_here() -> str | None:
+    """Of the embedded server that runs here. An image of commands alone has none, nor what it is made of."""
+    try:
+        from deploy.local.postgres import default_home, running_url
+    except ModuleNotFoundError:
+        return None
+    return running_url(default_home())
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -83,11 +90,12 @@ def show(rows: list[dict[str, Any]], *, as_json: bool, title: str, empty: str) -
 def up(
     port: Annotated[int | None, typer.Option(help="Loopback port; DAYMARK_PORT, else 8080.")] = None,
     home: Annotated[Path | None, typer.Option(help="Where the data is; DAYMARK_HOME.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Everything on this machine, until Ctrl-C."""
     from deploy.local.up import up as start
 
-    start(home=home, port=port)
+    start(home=home, port=port, as_json=as_json)
 
 
 @app.command()
@@ -95,11 +103,12 @@ def demo(
     port: Annotated[int | None, typer.Option(help="Loopback port; DAYMARK_PORT, else 8080.")] = None,
     home: Annotated[Path | None, typer.Option(help="Where the data is; DAYMARK_HOME/demo.")] = None,
     leave: Annotated[bool, typer.Option("--leave", help="End when the story is told.")] = False,
+    as_json: Json = False,
 ) -> None:
     """The same with a story: four days of three products, told through the public doors, up to now."""
     from deploy.local.demo import demo as start
 
-    start(home=home, port=port, leave=leave)
+    start(home=home, port=port, leave=leave, as_json=as_json)
 
 
 @db.command("upgrade")

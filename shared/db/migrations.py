@@ -26,12 +26,12 @@ def metadata_of(service: str) -> MetaData:
     return declared
 
 
-def _config(service: str, connection: Connection) -> Config:
+def _config(service: str, connection: Connection, metadata: MetaData | None) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
     config.set_main_option("version_locations", str(_ROOT / "services" / service / "migrations" / "versions"))
     config.set_main_option("path_separator", "newline")
-    config.attributes.update(connection=connection, service=service, metadata=metadata_of(service))
+    config.attributes.update(connection=connection, service=service, metadata=metadata)
     return config
 
 
@@ -49,16 +49,22 @@ async def upgrade(admin_url: str, *, movable: bool = False, behind_s: float = 0.
 
 async def revise(admin_url: str, service: str, message: str) -> None:
     """Write the next migration of a service from the difference between its tables and the database (developers)."""
-    await _as_owner(admin_url, service, lambda config: command.revision(config, message=message, autogenerate=True))
+    await _as_owner(
+        admin_url,
+        service,
+        lambda config: command.revision(config, message=message, autogenerate=True),
+        metadata_of(service),
+    )
 
 
-async def _as_owner(admin_url: str, service: str, act: Any) -> None:
+async def _as_owner(admin_url: str, service: str, act: Any, metadata: MetaData | None = None) -> None:
+    """`metadata` only to write a migration: running them must not need what the services import."""
     engine = create_async_engine(make_url(admin_url).set(drivername="postgresql+asyncpg"), poolclass=NullPool)
     try:
         async with engine.begin() as connection:
             await connection.execute(text(f'SET LOCAL ROLE "{service}_owner"'))
             await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('daymark migrations'))"))
-            await connection.run_sync(lambda sync: act(_config(service, sync)))
+            await connection.run_sync(lambda sync: act(_config(service, sync, metadata)))
     finally:
         await engine.dispose()
 
