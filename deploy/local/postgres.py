@@ -121,6 +121,16 @@ class Postgres:
             os.close(self._lock)
             self._lock = None
 
+    def forget(self) -> None:
+        """Remove the cluster, for good. Raises PostgresError when another process owns the home."""
+        self._own()
+        try:
+            if self.data.exists():
+                self._clear_what_is_left()
+                shutil.rmtree(self.data)
+        finally:
+            self.stop()
+
     # -- who runs it, from where ---------------------------------------------------------------------------------------
 
     @cached_property

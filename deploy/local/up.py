@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,10 +16,10 @@ from typing import Any
 import uvicorn
 
 from deploy.local.instance import OneProcess, local_settings, people, prepare, sign_in_link
-from deploy.local.postgres import Postgres, default_home
+from deploy.local.postgres import Postgres, PostgresError, default_home
 from shared.db import bootstrap
 from shared.doors.server import uvicorn_settings
-from shared.settings import Settings
+from shared.settings import SERVICES, Settings
 from shared.telemetry import configure_logs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,10 +45,14 @@ def up(
     behind_s: float = 0.0,
     sources: Mapping[str, Mapping[str, Any]] | None = None,
     then: Callable[[Running], Coroutine[Any, Any, None]] | None = None,
+    farewell: Callable[[], str] = lambda: "The data is kept; the next start finds it again.",
+    as_json: bool = False,
 ) -> None:
     """Start, print where things are, run `then` beside it, stop cleanly on Ctrl-C or SIGTERM.
 
-    `movable` and `behind_s` only hold for a new instance: see shared/db/bootstrap.py.
+    `movable` and `behind_s` only hold for a new instance: see shared/db/bootstrap.py. `as_json`: where things are is one
+    JSON document on standard output, and all else goes to standard error. Ends the process with one sentence where it
+    cannot start: the home is another process's, or the port is.
     """
     home = (home or default_home()).absolute()
     port = port if port is not None else int(os.environ.get("DAYMARK_PORT", "8080"))
@@ -56,18 +62,21 @@ def up(
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     given = os.environ.get("DAYMARK_DATABASE_URL")
     server = None if given else Postgres(home)
-    admin_url = given or (server.start() if server else "")
+    try:
+        admin_url = given or (server.start() if server else "")
+    except PostgresError as error:
+        raise SystemExit(str(error)) from None
     try:
         more = {"sources": sources} if sources is not None else {}
         settings = local_settings(admin_url, **more)
         with asyncio.Runner() as runner:
-            runner.run(_serve(settings, admin_url, home, port, movable, behind_s, then))
+            runner.run(_serve(settings, admin_url, home, port, movable, behind_s, then, as_json))
     except KeyboardInterrupt:
         pass
     finally:
         if server is not None:
             server.stop()
-        print("Stopped. The data is kept; the next start finds it again.", flush=True)
+        print(f"Stopped. {farewell()}", flush=True, file=sys.stderr if as_json else sys.stdout)
 
 
 async def _serve(
@@ -78,10 +87,11 @@ async def _serve(
     movable: bool,
     behind_s: float,
     then: Callable[[Running], Coroutine[Any, Any, None]] | None,
+    as_json: bool,
 ) -> None:
     async with started(settings, admin_url, home, port, movable=movable, behind_s=behind_s) as running:
-        print(await greeting(running), flush=True)
-        if then is None:
+        print(json.dumps(await document(running)) if as_json else await greeting(running), flush=True)
+        if then is None and not as_json:
             print(await invitation(running), flush=True)
         beside = asyncio.create_task(then(running)) if then else None
         while not running.server.should_exit:
@@ -135,6 +145,17 @@ Daymark is up.
   data       {running.home}
 
 Ctrl-C stops it; the data stays."""
+
+
+async def document(running: Running) -> dict[str, Any]:
+    """The same for a program, with a sign-in link."""
+    return {
+        "console": f"{running.base_url}/",
+        "docs": [f"{running.base_url}/{service}/docs" for service in SERVICES],
+        "keys": str(running.home / "keys.json"),
+        "data": str(running.home),
+        "sign_in": await sign_in_link(running.admin_url, running.base_url),
+    }
 
 
 async def invitation(running: Running) -> str:

@@ -74,6 +74,7 @@ class Database:
             json_serializer=lambda value: dumps(value).decode(),
             json_deserializer=orjson.loads,
         )
+        self._is_real = False  #: until it was asked
         self._committed: WeakSet[asyncio.Event] = WeakSet()  # of those who still wait: a task begun again asks anew
 
     def on_commit(self) -> asyncio.Event:
@@ -88,6 +89,18 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+    async def movable_now(self) -> datetime | None:
+        """What the clock says where it can be moved (demo, tests); None where time is real, and when nobody answers."""
+        if self._is_real:
+            return None
+        try:
+            async with asyncio.timeout(2), self.connection() as (_, raw):
+                row = await raw.fetchrow("SELECT is_movable, daymark_now() AS now FROM daymark.clock")
+        except (DaymarkError, TimeoutError, OSError, asyncpg.PostgresError):
+            return None
+        self._is_real = not row["is_movable"]  # for good: a clock never changes its kind
+        return row["now"] if row["is_movable"] else None
 
     # -- opening --------------------------------------------------------------------------------------------------
 

@@ -43,12 +43,12 @@ class _Pages(StrictRoute):
             try:
                 return await answer(request)
             except Unauthenticated:
-                return _html("sign_in", status=401, is_used=False)
+                return await _bare(request, "sign_in", status=401, is_used=False)
             except DaymarkError as error:
                 if error.status >= 500 and error.status != 503:
                     raise  # our bug: logged and answered where all of them are
                 said = {"heading": error.title, "detail": error.detail, "request": request_id(request.scope)}
-                return _html("problem", status=error.status, **said)
+                return await _bare(request, "problem", status=error.status, **said)
 
         return answering
 
@@ -115,10 +115,10 @@ async def glossary(call: Caller, deps: Deps) -> Response:
 async def sign_in(request: Request, deps: Deps, link: str | None = None) -> Response:
     """Redeem a one-time link: it becomes a session of twelve hours, or says why not."""
     if link is None:
-        return _html("sign_in", is_used=False)
+        return await _bare(request, "sign_in", is_used=False)
     session = await handlers.sign_in(deps, link) if len(link) <= 200 else None
     if session is None:
-        return _html("sign_in", status=401, is_used=True)
+        return await _bare(request, "sign_in", status=401, is_used=True)
     answer = RedirectResponse("/", status_code=303, headers=_HEADERS)
     answer.set_cookie(
         COOKIE, session, max_age=_SESSION_S, path="/", httponly=True, samesite="lax", secure=_is_secure(request)
@@ -166,6 +166,12 @@ def _page(name: str, around: handlers.Surroundings, **values: Any) -> Response:
         "is_movable": around.is_movable,
     }
     return _html(name, **said, strangers=around.strangers, **values)
+
+
+async def _bare(request: Request, name: str, /, **values: Any) -> Response:
+    """A page for whoever asks. That the clock is none of real time is on this one as well."""
+    now = await deps_of(request).db.movable_now()
+    return _html(name, now=now, is_movable=now is not None, **values)
 
 
 def _html(name: str, *, status: int = 200, **values: Any) -> Response:
