@@ -27,7 +27,7 @@ _ALL = (
     Metric("daymark_parked_keys", "gauge", "", "Keys set aside because a letter could not be heard yet."),
     Metric("daymark_dead_letters", "gauge", "", "Letters nobody could read or hear, not replayed."),
     Metric("daymark_timers_due", "gauge", "", "Appointments whose time has come, not yet kept."),
-    Metric("daymark_timers_overdue", "gauge", "", "Appointments later than their patience."),
+    Metric("daymark_timers_overdue", "gauge", "", "Appointments more than a minute late."),
     Metric("daymark_letters_sent_total", "counter", "", "Letters the bus has confirmed."),
     Metric("daymark_letters_heard_total", "counter", "", "Letters heard, by what became of them."),
     Metric("daymark_batches_again_total", "counter", "", "Batches run again because they met a lock."),
