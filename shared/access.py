@@ -59,6 +59,7 @@ class Call:
     route: str  #: `POST /intake/v1/change-requests`
     digest: bytes = b""  #: SHA-256 over path and body: the same key with another digest is refused
     once: str | None = None  #: the caller's Idempotency-Key
+    cause: str | None = None  #: what all that follows names as its cause: that key, or else the id in `X-Request-Id`
 
 
 def judge(who: Principal, rights: Rights, action: str, product: str | None) -> None:

@@ -147,7 +147,7 @@ class Database:
                 row = await raw.fetchrow(_OPEN_READ, call.credential)
                 if row is None:
                     raise Unauthenticated
-                tx = self._tx_of(conn, raw, row)
+                tx = self._tx_of(conn, raw, row, call)
                 try:
                     yield tx
                     await raw.execute("COMMIT")
@@ -235,11 +235,10 @@ class Database:
             row = await raw.fetchrow(_OPEN_ONCE, call.credential, call.route, call.once, call.digest)
         if row is None:
             raise Unauthenticated
-        tx = self._tx_of(conn, raw, row)
+        tx = self._tx_of(conn, raw, row, call)
         if call.once is not None:
             tx.once = (f"http:{tx.actor}|{call.route}", call.once)
             tx.id_seed = "|".join(tx.once)
-            tx.cause = call.once if len(call.once) <= 200 else None
             if not row["is_fresh"]:
                 raise await self._repeat(raw, tx.once, call.digest)
         return tx
@@ -255,11 +254,11 @@ class Database:
         headers = tuple((name, value) for name, value in first["headers"])
         return Repeated(Answer(first["status"], first["body"], headers))
 
-    def _tx_of(self, conn: AsyncConnection, raw: asyncpg.Connection, row: Mapping[str, Any]) -> Tx:
+    def _tx_of(self, conn: AsyncConnection, raw: asyncpg.Connection, row: Mapping[str, Any], call: Call) -> Tx:
         grants = frozenset((product, role) for product, _, role in (grant.partition(" ") for grant in row["grants"]))
         scopes = frozenset(row["scopes"]) if row["scopes"] is not None else None
         who = Principal(row["issuer"], row["subject"], row["name"], grants, scopes)
-        return Tx(conn, raw, self.service, self.service, self.rights, row["now"], who.id, caller=who)
+        return Tx(conn, raw, self.service, self.service, self.rights, row["now"], who.id, who, call.cause)
 
     async def _job(self, conn: AsyncConnection, raw: asyncpg.Connection, held: Appointment) -> Tx:
         now = await raw.fetchval(

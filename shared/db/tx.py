@@ -71,7 +71,7 @@ class Tx:
     now: datetime  #: `daymark_now()` at the start: the only time that decides
     actor: str
     caller: Principal | None = None
-    cause: str | None = None
+    cause: str | None = None  #: what led to this: a request, an event heard, an appointment, or the first start
     once: tuple[str, str] | None = None  #: (scope, id) of the inbox row of a command
     id_seed: str | None = None  #: letters' ids are UUIDv5 of this and an ordinal; random without
     appointment: Appointment | None = None
@@ -211,9 +211,11 @@ class Tx:
         product: str | None = None,
         **detail: Any,
     ) -> None:
-        """Who did what on which evidence. Every command writes one; `action` defaults to what `may` judged."""
+        """Who did what on which evidence (digests). Every command writes one; `action` defaults to what `may` judged."""
         self._audits.append(
             {
+                "actor": self.actor,  # now, not when it is written: a batch of letters has many actors and causes
+                "cause": self.cause,
                 "action": action or self.action or "unnamed",
                 "object": object,
                 "revision": revision,
@@ -221,7 +223,6 @@ class Tx:
                 "evidence": list(evidence),
                 "policy_version": policy_version,
                 "refused": False,
-                "reason": None,
                 "detail": dumps(detail).decode(),
             }
         )
@@ -333,10 +334,9 @@ class Tx:
         if self._audits:
             rows = parameter(orjson.dumps(self._audits).decode(), "json")
             parts.append(
-                "INSERT INTO audit (at, actor, action, object, revision, product_id, evidence, policy_version, cause,"
-                f" refused, reason, detail) SELECT {now()}, {parameter(self.actor, 'text')}, action, object, revision,"
-                f" product_id, evidence, policy_version, {parameter(self.cause, 'text')}, refused, reason,"
-                f" (detail #>> '{{}}')::jsonb FROM json_populate_recordset(NULL::audit, {rows})"
+                "INSERT INTO audit (at, actor, action, object, revision, product_id, evidence, policy_version, cause, refused,"
+                f" reason, detail) SELECT {now()}, actor, action, object, revision, product_id, evidence, policy_version,"
+                f" cause, refused, reason, (detail #>> '{{}}')::jsonb FROM json_populate_recordset(NULL::audit, {rows})"
             )
         agenda = sorted(self._agenda.items(), key=itemgetter(0))  # in one order, or two such would wait for each other
         made = {at: entry for at, entry in agenda if entry is not None}

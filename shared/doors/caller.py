@@ -11,6 +11,7 @@ from fastapi.security import HTTPBearer
 from starlette.datastructures import UploadFile
 
 from shared.access import Call, hashed
+from shared.doors.problems import request_id
 from shared.errors import Malformed, Unauthenticated
 
 COOKIE = "daymark_session"
@@ -34,6 +35,7 @@ async def call(request: Request, _documented: Annotated[Any, Security(_bearer)] 
         route=f"{request.method} {getattr(request.scope.get('route'), 'path', request.url.path)}",
         digest=b"" if reads else await _digest(request),
         once=None if reads else once,
+        cause=once or request_id(request.scope),
     )
 
 

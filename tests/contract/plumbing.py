@@ -29,7 +29,7 @@ class Bench:
     key: str
 
     def call(self, once: str | None = None, digest: bytes = b"same", route: str = "POST /things") -> Call:
-        return Call(hashed(self.key), route, digest, once)
+        return Call(hashed(self.key), route, digest, once, cause=once)
 
     async def count(self, table: str) -> int:
         n: int = await self.admin.fetchval(f"SELECT count(*) FROM intake.{table}")

@@ -51,6 +51,14 @@ async def test_a_command_writes_row_letter_appointment_inbox_and_record_together
     assert (row["policy_version"], row["refused"], row["product_id"], row["cause"]) == ("v1", False, "epl", "k1")
 
 
+async def test_each_row_of_a_batch_has_the_actor_and_the_cause_of_its_own_letter(bench: Bench) -> None:
+    async with bench.db.house() as tx:
+        for tx.actor, tx.cause in (("local|erin", "first"), ("local|olga", "second")):
+            tx.audit("a", action="hear", revision=1)
+    rows = await bench.admin.fetch("SELECT actor, cause FROM intake.audit ORDER BY id")
+    assert [tuple(row) for row in rows] == [("local|erin", "first"), ("local|olga", "second")]
+
+
 async def test_a_failing_command_leaves_nothing(bench: Bench) -> None:
     with pytest.raises(ZeroDivisionError):
         async with bench.db.tx(bench.call("k1")) as tx:

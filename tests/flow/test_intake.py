@@ -275,6 +275,8 @@ async def test_a_change_says_what_differs_and_nothing_when_nothing_does(house: H
     (fact,) = await house.said(CRChanged)
     assert fact.changed == ("planned_start", "title") and fact.revision == 2 and fact.planned_start is None
     assert (await house.patch(cr, title=None)).status_code == 422
+    (event,) = [one for one in await house.events() if one.data == fact]
+    assert event.cause == answer.headers["x-request-id"]  # without an Idempotency-Key: what the caller can quote
 
 
 async def test_a_change_on_an_older_revision_is_refused(house: House) -> None:

@@ -75,11 +75,18 @@ async def load_products(deps: Deps, paths: Iterable[Path]) -> list[str]:
     made: list[str] = []
     for policy in policies:
         async with deps.db.house() as tx:
+            tx.cause = "start"
             product, facts = domain.put_policy(None, policy, tx.actor, tx.now)
             if await store.insert_product(tx, product):
                 for fact in facts:
                     tx.emit(fact, sequence=product.version, policy_version=product.policy_version)
-                tx.audit(product.id, action="load_product", revision=1, policy_version=product.policy_version)
+                tx.audit(
+                    product.id,
+                    action="load_product",
+                    revision=product.version,
+                    product=product.id,
+                    policy_version=product.policy_version,
+                )
                 made.append(product.id)
     return made
 
