@@ -36,3 +36,11 @@ async def latest(tx: Tx, product_id: str) -> tuple[str, Policy] | None:
         "SELECT version, document FROM policies WHERE product_id = $1 ORDER BY sequence DESC LIMIT 1", product_id
     )
     return None if row is None else (row["version"], Policy.model_validate(row["document"]))
+
+
+async def in_force(tx: Tx, product_id: str) -> str | None:
+    """The newest version heard, for the record of what is not decided by it; None when the product is unknown here."""
+    version: str | None = await tx.raw.fetchval(
+        "SELECT version FROM policies WHERE product_id = $1 ORDER BY sequence DESC LIMIT 1", product_id
+    )
+    return version

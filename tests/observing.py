@@ -42,6 +42,7 @@ from shared.doors.limits import limits
 from shared.doors.problems import problems
 from shared.keys import create_key, grant
 from shared.telemetry import Telemetry
+from tests.record import unaccounted
 from tests.servers.postgres import Databases
 from tests.servers.tables import every_row
 
@@ -282,6 +283,9 @@ async def snapshotter(postgres: Databases) -> AsyncIterator[House]:
             await house.person("stranger", "operations", product="scp")
             await house.go_to(_tuesday(datetime.now(UTC)))
             yield house
+            assert (
+                await unaccounted(house.rows, "snapshotter") == []
+            )  # after every test: whatever it did is on the record
     finally:
         await source.close()
         await db.close()

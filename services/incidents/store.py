@@ -103,6 +103,7 @@ investigations = Table(
     Column("decision", Text),
     Column("reason", Text),
     Column("escalated", ARRAY(Text), nullable=False),
+    Column("evidence", ARRAY(Text), nullable=False, server_default="{}"),
     Column("version", BigInteger, nullable=False),
     # Deploys and rollbacks count their revisions apart: a recovery of revision 1 is not the look of revision 1.
     UniqueConstraint("cr_id", "deployment", "revision", "kind", "look", name="investigations_once"),
@@ -163,14 +164,14 @@ async def next_id(tx: Tx, kind: str) -> str:
 def _value(kind: type[V], row: Row[Any]) -> V:
     found = dict(row._mapping)
     if kind is Investigation:
-        found["escalated"] = tuple(found["escalated"])
+        found |= {name: tuple(found[name]) for name in ("escalated", "evidence")}
     return kind(**{field.name: found[field.name] for field in fields(kind)})
 
 
 def _row(value: Incident | Case | Investigation) -> dict[str, Any]:
     row = asdict(value)
     if isinstance(value, Investigation):
-        row["escalated"] = list(value.escalated)
+        row |= {"escalated": list(value.escalated), "evidence": list(value.evidence)}
     return row
 
 

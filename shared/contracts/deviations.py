@@ -28,6 +28,8 @@ class DeviationDetected(
     benchmark_id: str
     snapshot_id: str
     detected_at: Instant
+    benchmark_hash: str | None = None  #: content of the benchmark, and of the snapshot that moved away from it
+    snapshot_hash: str | None = None
     early_min: float | None = None  #: minutes after the deploy, when an early look raised it before the day was over
 
 

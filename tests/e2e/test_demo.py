@@ -16,10 +16,12 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, StorageState
 
 from services.reviewer.console import words
+from shared.settings import SERVICES
 from tests.e2e.conftest import Told
 from tests.e2e.guides import follow
 from tests.flow.normal import normal
 from tests.flow.world import WORSE
+from tests.record import unaccounted
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("story")]
 
@@ -66,6 +68,11 @@ async def test_the_demo_tells_what_it_promises(told: Told) -> None:
     assert found["next_epl"]["reviews"][0][1] == "need_more"
     ahead_s = await world.admin.fetchval("SELECT extract(epoch FROM ahead)::float8 FROM daymark.clock")
     assert abs(ahead_s) < 120  # the clock is the present
+
+
+async def test_everything_in_the_story_says_who_did_it_why_and_under_which_policy(told: Told) -> None:
+    """Facts and audit rows of all four services, those of the first start included."""
+    assert await unaccounted(told.world.admin.fetch, *SERVICES) == []
 
 
 # -- the pages, in a browser ------------------------------------------------------------------------------------------

@@ -75,6 +75,7 @@ class Investigation:
     decision: Literal["rollback", "keep"] | None = None
     reason: str | None = None
     escalated: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()  #: digests of what the bad answer rested on; none where no answer came
     version: int = 0
 
 

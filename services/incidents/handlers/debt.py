@@ -55,8 +55,9 @@ async def close_incident(deps: Deps, call: Call, incident_id: str, command: Clos
             raise NotFound(f"There is no incident {incident_id}.")
         tx.may("close_incident", incident.product_id, of=incident_id)
         closed, facts = domain.close_incident(incident, command.reason, tx.now)
-        await save(tx, closed, incident.version, facts)
-        tx.audit(incident_id, revision=closed.version, reason=command.reason)
+        policy_version = await policies.in_force(tx, incident.product_id)
+        await save(tx, closed, incident.version, facts, policy_version)
+        tx.audit(incident_id, revision=closed.version, policy_version=policy_version, reason=command.reason)
         return tx.answer(200, incident_view(closed, await store.cases_of(tx, incident_ids=[incident_id])))
 
 
@@ -131,7 +132,7 @@ async def on_release(tx: Tx, event: Event[ReleasePlanned] | Event[ReleaseFrozen]
         if case.release_id is None or (state == "closed" and case.release_id == said.release_id):
             owed, facts = domain.owe(case, owing, tx.now)
             if facts:
-                await save(tx, owed, case.version, facts)
+                await save(tx, owed, case.version, facts, event.policy_version)
 
 
 async def on_tests_recorded(tx: Tx, event: Event[TestsRecorded]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from services.incidents import domain, store
 from services.incidents.commands import Acknowledge, Decide, Explain, InvestigationList, InvestigationView
@@ -66,12 +66,29 @@ async def _investigation(tx: Tx, id: str, action: str) -> Investigation:
 async def _stepped(tx: Tx, was: Investigation, now: Investigation, facts: Sequence[Fact]) -> Answer:
     await save(tx, now, was.version, facts, now.policy_version)
     _set_clocks(tx, now)
-    tx.audit(now.id, revision=now.version, policy_version=now.policy_version, evidence=_evidence(now), state=now.state)
+    _record(tx, now, state=now.state)
     return tx.answer(200, investigation_view(now))
 
 
-def _evidence(investigation: Investigation) -> list[str]:
-    return [one for one in (investigation.deviation_id, investigation.incident_id) if one is not None]
+def _record(tx: Tx, now: Investigation, action: str | None = None, **detail: Any) -> None:
+    tx.audit(
+        now.id,
+        action=action,
+        revision=now.version,
+        product=now.product_id,
+        evidence=now.evidence,
+        policy_version=now.policy_version,
+        deviation=now.deviation_id,
+        incident=now.incident_id,
+        **detail,
+    )
+
+
+def _evidence(said: _OfALook | Expected) -> tuple[str, ...]:
+    """Digests of the snapshot and the benchmark that an answer rests on; an answer that did not come rests on none."""
+    if not isinstance(said, (DeviationDetected, ObservationClosed)):
+        return ()
+    return tuple(one for one in (said.snapshot_hash, said.benchmark_hash) if one is not None)
 
 
 async def get_investigation(deps: Deps, call: Call, id: str) -> InvestigationView:
@@ -206,7 +223,7 @@ async def on_observation_over(tx: Tx, event: Event[ObservationSuperseded] | Even
             raise TryLater(f"{said.deviation_id} has not been heard of yet")
         if incident.closed_at is None:
             closed, facts = domain.close_incident(incident, said.reason, tx.now, is_withdrawn=True)
-            await save(tx, closed, incident.version, facts)
+            await save(tx, closed, incident.version, facts, event.policy_version)
             await store.withdraw_cases(tx, incident.id)
 
 
@@ -278,7 +295,7 @@ async def escalate(deps: Deps, appointment: Appointment) -> None:
         missed, facts = domain.escalate(found, step, getattr(policy.clocks, found.severity), tx.now)
         if facts:
             await save(tx, missed, found.version, facts, found.policy_version)
-            tx.audit(id, action="escalate", revision=missed.version, product=found.product_id, step=step)
+            _record(tx, missed, "escalate", step=step)
 
 
 async def _investigate(
@@ -316,14 +333,12 @@ async def _investigate(
             explain_by=explain_by,
             decide_by=decide_by,
             policy_version=policy_version,
+            evidence=_evidence(said),
         )
     )
     await save(tx, opened, 0, facts, policy_version)
     _set_clocks(tx, opened)
-    tx.audit(
-        opened.id, action="open_investigation", revision=opened.version, product=opened.product_id,
-        evidence=_evidence(opened), policy_version=policy_version, because=because,
-    )  # fmt: skip
+    _record(tx, opened, "open_investigation", because=because)
     # The rollback comes on another topic: heard before this, it ends it as it would have after.
     if look == "after" and await store.was_rolled_back(tx, said.cr_id, said.deployment):
         await _close(tx, opened, _ROLLED_BACK)

@@ -26,7 +26,7 @@ async def save(
     value: V,
     was: int,
     facts: Sequence[Fact],
-    policy_version: str | None = None,
+    policy_version: str | None,
 ) -> None:
     await store.save(tx, value, was=was)
     for number, fact in enumerate(facts, start=value.version - len(facts) + 1):

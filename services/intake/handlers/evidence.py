@@ -29,7 +29,10 @@ async def record_tests(deps: Deps, call: Call, cr_id: str, said: Uploaded, raw: 
         n = store.number_of(before.id)
         known = await store.same_report(tx, n, said, digest)
         if known is not None:
-            tx.audit(before.id, revision=before.revision, evidence=[digest], is_unchanged=True, result=known.id)
+            tx.audit(
+                before.id, revision=before.revision, evidence=[digest], policy_version=policy_version,
+                is_unchanged=True, result=known.id,
+            )  # fmt: skip
             return tx.answer(200, views.of_result(known))
         after = domain.tested(before, said.run_at, tx.now)
         marked = domain.marked(((case.marks, case.outcome) for case in report.cases), is_in_doubt=bool(report.problems))

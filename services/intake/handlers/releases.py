@@ -29,7 +29,7 @@ async def plan_release(deps: Deps, call: Call, command: PlanRelease) -> Answer:
             same = (command.product, command.name, command.planned_at)
             if existing is None or (existing.product_id, existing.name, existing.planned_at) != same:
                 raise Conflict(f"There is a release {release.id} already, with another name or date.")
-            tx.audit(existing.id, revision=existing.version, is_unchanged=True)
+            tx.audit(existing.id, revision=existing.version, policy_version=policy_version, is_unchanged=True)
             return tx.answer(200, views.of_release(existing))
         return _said(tx, release, facts, policy_version, 201)
 

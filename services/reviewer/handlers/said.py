@@ -38,13 +38,13 @@ class _Desk:
     """The CR's row is locked: what we say now is in order, and nobody decides on the same dossier meanwhile."""
 
     def __init__(self, tx: Tx, dossier: Dossier, version: int) -> None:
-        self.tx, self.dossier, self._version = tx, dossier, version
+        self.tx, self.dossier, self.version = tx, dossier, version
 
     async def say(self, fact: Fact) -> str:
         """Emit a fact and keep it here at once; its event id."""
-        self._version += 1
+        self.version += 1
         tx, policy_version = self.tx, self.dossier.before.policy_version
-        event_id = tx.emit(fact, sequence=self._version, policy_version=policy_version)
+        event_id = tx.emit(fact, sequence=self.version, policy_version=policy_version)
         store.keep(
             tx,
             Event(
@@ -53,14 +53,14 @@ class _Desk:
                 type=fact.type,
                 time=tx.now,
                 key=fact.key,
-                sequence=self._version,
+                sequence=self.version,
                 actor=tx.actor,
                 data=fact,
                 policy_version=policy_version,
                 cause=tx.cause,
             ),
         )
-        await store.leave_desk(tx, self.dossier.cr_id, self._version)
+        await store.leave_desk(tx, self.dossier.cr_id, self.version)
         return event_id
 
 
@@ -104,6 +104,7 @@ async def give_review(deps: Deps, call: Call, command: GiveReview) -> Answer:
         )
         tx.audit(
             dossier.cr_id,
+            revision=desk.version,
             evidence=[before.digest],
             policy_version=before.policy_version,
             review_id=review_id,
@@ -140,6 +141,7 @@ async def acknowledge_review(deps: Deps, call: Call, cr_id: str, command: Acknow
         await _acknowledge(desk, wanted, answers)
         tx.audit(
             cr_id,
+            revision=desk.version,
             evidence=[dossier.before.digest],
             policy_version=dossier.before.policy_version,
             reviews=sorted(wanted),
@@ -177,6 +179,7 @@ async def decide_go(deps: Deps, call: Call, cr_id: str, command: DecideGo) -> An
         )
         tx.audit(
             cr_id,
+            revision=desk.version,
             evidence=[before.digest],
             policy_version=before.policy_version,
             decision=command.decision,
@@ -291,7 +294,14 @@ async def ask_gate(deps: Deps, call: Call, cr_id: str, heard: str | None) -> Ans
                 asked_by=tx.actor,
             )
         )
-        tx.audit(cr_id, evidence=[found.digest], policy_version=found.policy_version, answer_id=answer_id, go=found.go)
+        tx.audit(
+            cr_id,
+            revision=desk.version,
+            evidence=[found.digest],
+            policy_version=found.policy_version,
+            answer_id=answer_id,
+            go=found.go,
+        )
         return tx.answer(200, _said_by_gate(found, answer_id))
 
 

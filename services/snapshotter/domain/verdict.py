@@ -225,7 +225,7 @@ def close(
         )
     )
     if closed.deviation_id is not None and look.deviation_id is None:  # else an early look has said it
-        facts.append(_deviation(closed, cr, found, snapshot, now))
+        facts.append(_deviation(closed, cr, found, snapshot, against.counts, now))
     return closed, tuple(facts)
 
 
@@ -252,7 +252,7 @@ def raise_early(
         each if each.outcome != "moved" or each.sli in told else each.model_copy(update={"outcome": "inconclusive"})
         for each in compared
     ]
-    fact = _deviation(deviating, cr, Verdict("moved", "", tuple(counted)), snapshot, now)
+    fact = _deviation(deviating, cr, Verdict("moved", "", tuple(counted)), snapshot, against.counts, now)
     early = {"sentence": early_sentence(after_min, moved, compared, against), "early_min": after_min}
     return deviating, (taken(snapshot), fact.model_copy(update=early))
 
@@ -261,9 +261,11 @@ def _deviation_id(look: Observation) -> str:
     return f"DEV-{look.cr_id}-{look.deployment}-{look.revision}"
 
 
-def _deviation(look: Observation, cr: ChangeRequest, found: Verdict, snapshot: Snapshot, now: datetime) -> Fact:
+def _deviation(
+    look: Observation, cr: ChangeRequest, found: Verdict, snapshot: Snapshot, benchmark: Snapshot | None, now: datetime
+) -> Fact:
     worst = gravest(found.comparisons)
-    if worst is None or look.deviation_id is None or look.benchmark_id is None:
+    if worst is None or look.deviation_id is None or benchmark is None:
         raise ValueError("a deviation needs an SLI that moved away from a benchmark")
     return DeviationDetected(
         deviation_id=look.deviation_id,
@@ -284,7 +286,9 @@ def _deviation(look: Observation, cr: ChangeRequest, found: Verdict, snapshot: S
         slis_moved=sum(c.outcome == "moved" and c.decides for c in found.comparisons),
         slis_judged=sum(c.outcome in ("moved", "steady") and c.decides for c in found.comparisons),
         sentence=worst.sentence,
-        benchmark_id=look.benchmark_id,
+        benchmark_id=benchmark.id,
+        benchmark_hash=benchmark.content_hash,
         snapshot_id=snapshot.id,
+        snapshot_hash=snapshot.content_hash,
         detected_at=now,
     )

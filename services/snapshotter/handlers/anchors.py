@@ -7,6 +7,7 @@ from datetime import datetime
 from services.snapshotter import domain, store
 from services.snapshotter.commands import AnchorChoiceView, AnchorView, ChooseAnchor
 from services.snapshotter.handlers.deps import Deps
+from shared import policies
 from shared.access import Call, person
 from shared.answers import Answer
 from shared.db import Tx
@@ -28,8 +29,16 @@ async def choose_anchor(deps: Deps, call: Call, product_id: str, command: Choose
         )
         await store.insert_anchor_choice(tx, choice)
         await store.save_version(tx, product_id, was=version, version=version + 1)
-        tx.emit(fact, sequence=version + 1)
-        tx.audit(product_id, evidence=[snapshot.content_hash], snapshot=snapshot.id, reason=command.reason)
+        policy_version = await policies.in_force(tx, product_id)
+        tx.emit(fact, sequence=version + 1, policy_version=policy_version)
+        tx.audit(
+            product_id,
+            revision=version + 1,
+            evidence=[snapshot.content_hash],
+            policy_version=policy_version,
+            snapshot=snapshot.id,
+            reason=command.reason,
+        )
         view = _view(product_id, domain.anchored(snapshot, choice, product_id), [*before, choice])
         return tx.answer(201, view, Location=f"/snapshotter/v1/products/{product_id}/anchor")
 

@@ -52,7 +52,13 @@ async def backtest(deps: Deps, call: Call, product_id: str, command: RunBacktest
     )
     async with deps.db.tx(call) as tx:
         tx.may("backtest", product_id, of=product_id)  # once more: this transaction is the one on the record
-        tx.audit(product_id, policy_version=view.policy_version, verdicts=len(tested), flipped=view.flipped)
+        tx.audit(
+            product_id,
+            policy_version=view.policy_version,
+            is_unchanged=True,
+            verdicts=len(tested),
+            flipped=view.flipped,
+        )
         return tx.answer(200, view)
 
 

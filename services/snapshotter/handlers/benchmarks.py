@@ -208,6 +208,7 @@ async def _said(
     tx.audit(
         taken.subject,
         action="draft_snapshot" if taken.kind == "draft" else "publish_snapshot",
+        revision=version + len(facts),
         evidence=[taken.content_hash],
         policy_version=taken.policy_version,
         product=taken.product_id,

@@ -94,7 +94,14 @@ async def keep_day(deps: Deps, appointment: Appointment) -> None:
             missing=captured.missing,
         )
         await store.insert_snapshot(tx, snapshot, kept, raw_days=policy.samples.raw_days)
-        tx.audit(product_id, action="keep_day", evidence=[kept.content_hash], snapshot=snapshot.id)
+        tx.audit(
+            snapshot.id,
+            action="keep_day",
+            revision=1,  # a snapshot never changes
+            product=product_id,
+            evidence=[kept.content_hash],
+            policy_version=version,
+        )
         tx.schedule(score_days, product_id)
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from services.snapshotter import domain, store
 from services.snapshotter.handlers.deps import Deps
+from shared import policies
 from shared.db import Appointment, Tx
 
 _HORIZON = timedelta(days=90)  #: no benchmark of so long ago satisfies anything
@@ -40,12 +41,16 @@ async def weigh_benchmarks(deps: Deps, appointment: Appointment) -> None:
             return
         await store.insert_doubts(tx, new)
         await store.save_version(tx, product_id, was=version, version=new[-1].sequence)
+        policy_version = await policies.in_force(tx, product_id)
         for each in new:
-            tx.emit(domain.doubted(each), sequence=each.sequence)
+            tx.emit(domain.doubted(each), sequence=each.sequence, policy_version=policy_version)
         tx.audit(
             product_id,
             action="weigh_benchmarks",
+            revision=new[-1].sequence,
             product=product_id,
+            evidence=sorted({met[each.snapshot_id].content_hash for each in new}),
+            policy_version=policy_version,
             doubted=[each.snapshot_id for each in new if each.holds],
             cleared=[each.snapshot_id for each in new if not each.holds],
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from services.snapshotter import domain, store
 from services.snapshotter.commands import EndPin, PinBenchmark, PinList
 from services.snapshotter.domain import Pin
@@ -26,7 +28,7 @@ async def pin_benchmark(deps: Deps, call: Call, command: PinBenchmark) -> Answer
         found = await policies.latest(tx, command.product)
         if found is None:
             raise NotFound(f"No policy of {command.product} is known here (yet).")
-        version, policy = found
+        _, policy = found
         benchmark = await store.snapshot(tx, command.snapshot)
         if benchmark is None or benchmark.product_id != command.product:
             raise NotFound(f"{command.product} has no snapshot {command.snapshot}.")
@@ -47,18 +49,8 @@ async def pin_benchmark(deps: Deps, call: Call, command: PinBenchmark) -> Answer
             despite=despite,
         )
         await store.insert_pin(tx, made)
-        await _say(tx, made, fact, subject_version, version)
         tx.schedule(expire_pin, made.id, made.expires_at)
-        tx.audit(
-            command.product,
-            evidence=[benchmark.content_hash],
-            policy_version=version,
-            pin=made.id,
-            snapshot=benchmark.id,
-            expires_at=made.expires_at,
-            reason=command.reason,
-            despite=despite,
-        )
+        await _say(tx, made, fact, subject_version, expires_at=made.expires_at, reason=command.reason, despite=despite)
         return tx.answer(201, pin_view(made, tx.now), Location=f"/snapshotter/v1/pins?product={command.product}")
 
 
@@ -75,9 +67,8 @@ async def end_pin(deps: Deps, call: Call, pin_id: str, command: EndPin) -> Answe
             raise Conflict(f"{last.id} has taken the place of {held.id}.")
         ended, fact = domain.end(held, who=person(tx.actor), reason=command.reason, now=tx.now)
         await store.end_pin(tx, ended)
-        await _say(tx, ended, fact, subject_version, None)
         tx.cancel(expire_pin, held.id)
-        tx.audit(held.product_id, pin=held.id, snapshot=held.snapshot_id, reason=command.reason)
+        await _say(tx, ended, fact, subject_version, reason=command.reason)
         return tx.answer(200, pin_view(ended, tx.now))
 
 
@@ -97,10 +88,23 @@ async def expire_pin(deps: Deps, appointment: Appointment) -> None:
         if held is None or held.ended_at is not None:
             return
         version = await store.locked_product(tx, held.product_id)
-        await _say(tx, held, domain.expire(held, who=tx.actor), version, None)
-        tx.audit(held.product_id, action="expire_pin", pin=held.id, snapshot=held.snapshot_id)
+        await _say(tx, held, domain.expire(held, who=tx.actor), version, action="expire_pin")
 
 
-async def _say(tx: Tx, held: Pin, fact: Fact, version: int, policy_version: str | None) -> None:
-    await store.save_version(tx, held.product_id, was=version, version=version + 1)
-    tx.emit(fact, sequence=version + 1, policy_version=policy_version)
+async def _say(tx: Tx, held: Pin, fact: Fact, was: int, *, action: str | None = None, **detail: Any) -> None:
+    """Say what became of a pin, and put it on the record with the benchmark that it is about."""
+    policy_version = await policies.in_force(tx, held.product_id)
+    benchmark = await store.snapshot(tx, held.snapshot_id)
+    await store.save_version(tx, held.product_id, was=was, version=was + 1)
+    tx.emit(fact, sequence=was + 1, policy_version=policy_version)
+    tx.audit(
+        held.product_id,
+        action=action,
+        revision=was + 1,
+        product=held.product_id,
+        evidence=[benchmark.content_hash] if benchmark is not None else [],
+        policy_version=policy_version,
+        pin=held.id,
+        snapshot=held.snapshot_id,
+        **detail,
+    )

@@ -60,10 +60,11 @@ async def take_upload(deps: Deps, call: Call, command: TakeUpload, media: str, r
         await store.insert_upload(tx, sent, raw)
         tx.schedule(read_upload, sent.id)
         tx.audit(
-            sent.cr_id or sent.product_id,
+            sent.id,
+            revision=1,
             evidence=[digest],
             policy_version=plan.policy_version,
-            upload=sent.id,
+            subject=sent.cr_id or sent.product_id,
             format=format,
             bytes=len(raw),
             reason=command.reason,
@@ -96,7 +97,7 @@ async def read_upload(deps: Deps, appointment: Appointment) -> None:
         read = await _read(deps, sent, raw, policy, window)
     if read.problems_total:
         async with deps.db.tx(appointment) as tx:
-            await _end(tx, sent, read, "refused", None)
+            await _end(tx, sent, read, version, "refused", None)
         return
     captured = _captured(policy, window, read, sent.format)
     there = [sli for sli in policy.slis if sli.id in read.values]
@@ -109,7 +110,7 @@ async def read_upload(deps: Deps, appointment: Appointment) -> None:
         made = Provenance("", "uploaded", health=judged)
         snapshot_id = await store.next_id(tx)
         await kept_as(tx, "draft", plan, captured, kept, made, judged, sent.reason, by=sent.uploaded_by, id=snapshot_id)
-        await _end(tx, sent, read, "drafted", snapshot_id)
+        await _end(tx, sent, read, version, "drafted", snapshot_id)
 
 
 async def _read(deps: Deps, sent: store.Upload, raw: bytes, policy: Policy, window: Window) -> Collected:
@@ -151,7 +152,9 @@ def _captured(policy: Policy, window: Window, read: Collected, format: str) -> C
     return Captured(window, slis, tuple(readings))
 
 
-async def _end(tx: Tx, sent: store.Upload, read: Collected, state: str, snapshot_id: str | None) -> None:
+async def _end(
+    tx: Tx, sent: store.Upload, read: Collected, policy_version: str, state: str, snapshot_id: str | None
+) -> None:
     problems = tuple({"where": each.where, "reason": each.reason} for each in read.problems)
     ended = replace(
         sent,
@@ -164,11 +167,13 @@ async def _end(tx: Tx, sent: store.Upload, read: Collected, state: str, snapshot
     )
     await store.end_upload(tx, ended)
     tx.audit(
-        sent.cr_id or sent.product_id,
+        sent.id,
         action="read_upload",
-        evidence=[sent.sha256],
+        revision=2,  # it is read once, and then stays as it is
         product=sent.product_id,
-        upload=sent.id,
+        evidence=[sent.sha256],
+        policy_version=policy_version,
+        subject=sent.cr_id or sent.product_id,
         state=state,
         samples=read.samples,
         problems=read.problems_total,
