@@ -39,6 +39,7 @@ PEOPLE = (
     ("olga", "operations"),
     ("pipeline", "integration"),
     ("erin", "engineer"),
+    ("pia", "ptask"),
     ("ada", "auditor"),
 )
 PRODUCTS = ("calm", "shaken")  #: all changes of the one do nothing to be seen, all of the other make it worse

@@ -57,7 +57,12 @@ class Teller:
         if method == "POST":
             headers.setdefault("Idempotency-Key", f"story-{self._asked}")
         service = path.split("/")[1]
-        answer = await self.client.request(method, self.address(service) + path, json=body, headers=headers, **more)
+        deadline = asyncio.get_running_loop().time() + _PATIENCE_S
+        while True:
+            answer = await self.client.request(method, self.address(service) + path, json=body, headers=headers, **more)
+            if answer.status_code != 503 or asyncio.get_running_loop().time() > deadline:
+                break
+            await asyncio.sleep(0.5)  # "not now": nothing was changed, and the key makes it once
         if answer.status_code not in expect:
             raise StoryError(f"{who}: {method} {path} answered {answer.status_code}: {answer.text[:800]}")
         return answer.json()

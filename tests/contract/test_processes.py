@@ -15,7 +15,7 @@ from tests.servers.services import Services
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("processes")]
 
 #: Looks to share, all due at once: one replica runs eight at a time, and the other looks up once a second at the latest.
-SHARED = 30
+SHARED = 20
 
 
 @pytest.fixture(scope="module")
