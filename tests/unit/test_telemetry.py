@@ -244,13 +244,13 @@ def test_a_collector_that_never_answers_slows_nothing_and_holds_no_shutdown(
     black_hole: str, lines: io.StringIO
 ) -> None:
     telemetry = Telemetry("intake", version="1", otlp_endpoint=black_hole)
-    waited = 0
+    slowest = 0.0
     for _ in range(10_000):  # more than the queue holds
         started = time.perf_counter()
         with telemetry.span("work", attribute="x"):
             telemetry.count("daymark_jobs_total", job="x", result="done")
-        waited += time.perf_counter() - started > 1.0  # one answer of this collector would be 2 s
-    assert waited < 5  # a busy machine may hold a thread up now and then; a full queue that waits would do so each time
+        slowest = max(slowest, time.perf_counter() - started)
+    assert slowest < 1.0  # one answer of this collector would be 2 s
     started = time.perf_counter()
     telemetry.close()
     assert time.perf_counter() - started < 3.5
