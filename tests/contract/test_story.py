@@ -21,7 +21,7 @@ from deploy.local.up import load_products
 from shared.clock import wall
 from shared.db import bootstrap
 from shared.settings import SERVICES
-from tests.flow.normal import differences, normal, timeless
+from tests.flow.normal import differences, normal, ranked, timeless
 from tests.flow.world import lifespan
 from tests.servers.postgres import Databases
 from tests.servers.services import production
@@ -46,7 +46,7 @@ async def test_the_story_told_to_four_processes_on_kafka_leaves_the_same_dossier
         crs, again = (task.result() for task in told)
         assert crs == again
         for name, cr in crs.items():
-            shown, shown_again = [timeless(await settled(teller, cr)) for teller in tellers]
+            shown, shown_again = [timeless(ranked(await settled(teller, cr))) for teller in tellers]
             assert differences(shown, shown_again) == [], f"{name}: the dossiers of {cr} differ"
         essences = [await normal(teller, crs) for teller in tellers]
         assert essences[0] == essences[1]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from itertools import zip_longest
@@ -15,7 +16,7 @@ from deploy.local.story import Teller
 
 async def normal(teller: Teller, crs: Mapping[str, str]) -> dict[str, Any]:
     """Role of a CR in the story -> its dossier as ids, stages, outcomes and reasons. Equal for equal stories."""
-    return {role: _dossier(await teller.dossier(cr)) for role, cr in sorted(crs.items())}
+    return {role: _dossier(ranked(await teller.dossier(cr))) for role, cr in sorted(crs.items())}
 
 
 def _dossier(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def _dossier(found: Mapping[str, Any]) -> dict[str, Any]:
         "policy": before["policy_version"],
         "tests": [(suite["kind"], suite["state"], suite["result_id"]) for suite in before["tests"]],
         "code_review": before["code_review"]["took_place"],
-        "benchmark": (before["benchmark"]["state"], before["benchmark"]["snapshot_id"] is not None),
+        "benchmark": (before["benchmark"]["state"], before["benchmark"]["snapshot_id"]),
         "debt": [(case["case_id"], case["state"], case["counts"], case["release_id"]) for case in before["debt"]],
         "reviews": [
             (
@@ -82,8 +83,15 @@ ASKED = {"gate.answered.v1", "review.requested.v1", "review.voided.v1"}
 #: How often the story had to ask before, and how old what it saw was.
 _ASKED = re.compile(r"\bstory-\d+\b|\b\d+ s old\b")
 #: Which number a snapshot drew: drafts draw as well, and a transaction that runs again draws a second one.
-_DRAWN = re.compile(r"\bSNAP-\d+\b")
+_DRAWN = re.compile(r"\bSNAP-(\d+)\b")
 _NUMBER = re.compile(r"(?<![\w-])\d+(\.\d+)?(?![\w-])")
+
+
+def ranked(document: Any) -> Any:
+    """A document whose snapshots are named by the order in which they were drawn: which is which stays, its number does not."""
+    text = json.dumps(document)
+    drawn = sorted({int(number) for number in _DRAWN.findall(text)})
+    return json.loads(_DRAWN.sub(lambda found: f"SNAP-{drawn.index(int(found[1])) + 1}", text))
 
 
 def timeless(value: Any, key: str = "") -> Any:
@@ -106,7 +114,7 @@ def timeless(value: Any, key: str = "") -> Any:
             return value
         if key == "answer_id":
             return "<id>"  # as many as were asked
-        text = _DRAWN.sub("<snapshot>", _ASKED.sub("<asked>", _HASH.sub("<hash>", _TIME.sub("<time>", value))))
+        text = _ASKED.sub("<asked>", _HASH.sub("<hash>", _TIME.sub("<time>", value)))
         return _NUMBER.sub("<n>", text) if key == "sentence" else text
     if isinstance(value, float):
         return float(f"{value:.1g}")
