@@ -7,6 +7,9 @@ READY := .venv/ready
 WORKERS ?= 2
 KAFKA_DATA := build/kafka
 KAFKA_PORT ?= 9092
+# Container images like to set it. Each of the many processes of one run would then compile anew all that it imports:
+# half of what a start costs. What Python keeps is ignored by git, and removed by `make clean`.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help env run demo test test-fast lint docs bench judge kafka kafka-stop chaos lock clean

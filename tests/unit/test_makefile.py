@@ -1,5 +1,6 @@
 """What `make` alone tells of its targets."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -29,3 +30,12 @@ def test_make_alone_prints_one_line_for_each() -> None:
         ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
     assert [line.split()[1] for line in told] == PHONY.split()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not here")
+def test_python_may_keep_its_bytecode_whatever_the_machine_says() -> None:
+    told = subprocess.run(
+        ["make", "--no-print-directory", "--eval", "told: ; @env", "told"],
+        cwd=ROOT, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "MAKELEVEL=" in told and "PYTHONDONTWRITEBYTECODE" not in told
