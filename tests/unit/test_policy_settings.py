@@ -205,8 +205,8 @@ SHOWN: dict[str, str] = {
     "id": "tests/flow/test_intake.py::test_a_product_is_its_policy_and_its_version_is_the_content",
     "name": "tests/flow/test_console.py::test_hostile_text_is_shown_and_does_nothing",
     "description": "tests/flow/test_console.py::test_hostile_text_is_shown_and_does_nothing",
-    "benchmark.max_gap_share": "tests/unit/test_benchmarks.py::test_the_policy_says_how_many_gaps_and_how_flat",
-    "benchmark.max_flat_h": "tests/unit/test_benchmarks.py::test_the_policy_says_how_many_gaps_and_how_flat",
+    "benchmark.max_gap_share": "tests/unit/test_benchmark_health.py::test_the_policy_says_how_many_gaps_and_how_flat",
+    "benchmark.max_flat_h": "tests/unit/test_benchmark_health.py::test_the_policy_says_how_many_gaps_and_how_flat",
     "benchmark.max_pin_days": "tests/unit/test_benchmarks.py::"
     "test_a_pin_is_refused_for_a_date_too_far_or_past_and_for_what_is_no_benchmark",
     "observation.early_looks_min": "tests/unit/test_early_looks.py::"
