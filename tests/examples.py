@@ -7,9 +7,10 @@ Lists are cut to two items, for a reader's sake. Run it when a door was added or
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,17 @@ import httpx2
 
 from deploy.local import story
 from deploy.local.plant import EFFECTS
-from tests.flow.world import World, begun
+from shared.telemetry import configure_logs
+from tests.flow.world import DAY, HOUR, WORSE, World, begun
 from tests.servers.postgres import embedded
 
 ROOT = Path(__file__).parents[1]
+HOOK: dict[str, Any] = {
+    "kind": "github",
+    "secrets": ["sixteen letters or more"],
+    "integration": "local|pipeline",
+    "issuer": "local",
+}
 #: Which answer is shown where the story has several: the one that these words are in.
 TELLING = {
     "GET /reviewer/v1/gate/{cr_id}": '"go":false',
@@ -120,48 +128,128 @@ async def _ask_the_rest(world: World, crs: dict[str, str]) -> None:
         "pia", "POST", f"/reviewer/v1/change-requests/{cr}/acknowledge",
         {"answers": [{"item_id": "mail", "answer": "The same gateway; the mail team watches it."}]},
     )  # fmt: skip
+    await _deliver(world)
     await _ask_of_benchmarks(world, crs)
     await world.quiet()
 
 
 async def _ask_of_benchmarks(world: World, crs: dict[str, str]) -> None:
-    """Drafts, pins and anchors are operations' own affair; the story needs one benchmark a change."""
-    despite = {"fresh_incident": "It is closed.", "recent_deploy": "It was steady."}
+    """Drafts, uploads, pins and anchors are operations' own affair; the story needs one benchmark a change."""
     draft = await world.ask(
         "olga", "POST", "/snapshotter/v1/drafts", {"change_request": crs["next_epl"], "reason": "The review is about to begin."}
     )  # fmt: skip
-    path = f"/snapshotter/v1/drafts/{draft.json().get('id')}/publish"
-    made = await world.ask("olga", "POST", path, {"reason": "An ordinary working day."})
-    if made.status_code >= 300:
-        made = await world.ask("olga", "POST", path, {"reason": "An ordinary working day.", "despite": despite})
-    snapshot = made.json().get("id")
-    pin = await world.ask(
-        "olga", "POST", "/snapshotter/v1/pins",
-        {
-            "product": "epl", "snapshot": snapshot, "reason": "This week's load test would be no measure.",
-            "expires_at": (world.t.at + timedelta(days=3)).isoformat(),
-        },
-    )  # fmt: skip
+    snapshot = await _despite(
+        world, f"/snapshotter/v1/drafts/{_made(draft)}/publish", {"reason": "An ordinary working day."}
+    )
+    pin = {
+        "product": "epl", "snapshot": snapshot, "reason": "This week's load test would be no measure.",
+        "expires_at": (world.t.at + timedelta(days=3)).isoformat(),
+    }  # fmt: skip
+    pinned = await _despite(world, "/snapshotter/v1/pins", pin)
     await world.ask("ada", "GET", "/snapshotter/v1/pins?product=epl")
-    await world.ask(
-        "olga", "POST", f"/snapshotter/v1/pins/{pin.json().get('id')}/end", {"reason": "The load test is over."}
-    )
-    await world.ask(
-        "olga",
-        "POST",
-        "/snapshotter/v1/products/epl/anchor",
-        {"snapshot": snapshot, "reason": "The new region is live."},
-    )
-    for path in ("products/epl/anchor", "products/epl/calibration", f"change-requests/{crs['moving']}/recomputation"):
+    await world.ask("olga", "POST", f"/snapshotter/v1/pins/{pinned}/end", {"reason": "The load test is over."})
+    chosen = {"snapshot": snapshot, "reason": "The new region is live."}
+    await world.ask("olga", "POST", "/snapshotter/v1/products/epl/anchor", chosen)
+    for path in (
+        "products/epl/anchor",
+        "products/epl/calibration",
+        "products/epl/sli-check",
+        f"change-requests/{crs['moving']}/recomputation",
+    ):
         await world.ask("ada", "GET", f"/snapshotter/v1/{path}")
+    policy = (await world.get("/intake/v1/products/epl-x", "rita"))["policy"]
+    for sli in policy["slis"]:
+        sli["min_relative"] = 5.0  # more than the new pools cost: that verdict would flip
+    await world.ask("rita", "POST", "/snapshotter/v1/products/epl-x/backtest", {"policy": policy, "limit": 2})
+    await _upload(world, _made(draft))
+    await _answer_for_one(world)
+
+
+async def _upload(world: World, draft: str) -> None:
+    """What the sources said of one SLI, as if another system had exported it."""
+    found = await world.get(f"/snapshotter/v1/snapshots/{draft}/series?sli=p99-latency", "olga")
+    rows = [
+        f"p99-latency,{found['start_s'] + found['step_s'] * step:.0f},{'' if value is None else value}"
+        for step, value in enumerate(found["series"][0]["values"])
+    ]
+    end = datetime.fromtimestamp(found["start_s"] + found["step_s"] * found["steps"], UTC)
+    query = {"product": "epl", "reason": "Exported by hand from the old monitoring.", "window_end": end.isoformat()}
+    taken = await world.ask(
+        "olga", "POST", "/snapshotter/v1/uploads", None, params=query, content="\n".join(["sli,time,value", *rows, ""]),
+        headers={"Content-Type": "text/csv"},
+    )  # fmt: skip
+    await world.quiet()
+    await world.ask("olga", "GET", f"/snapshotter/v1/uploads/{_made(taken)}")
+
+
+async def _answer_for_one(world: World) -> None:
+    """A benchmark that was published while a change was still observed, and that change deviates after all."""
+    cr = await world.register("scp", None, WORSE)
+    await world.benchmark(cr)
+    await world.deploy(cr)
+    await world.t.until_stage(cr.id, "deployed", "observing")
+    await world.step(3 * HOUR)
+    meanwhile = await _despite(
+        world, "/snapshotter/v1/snapshots", {"product": "scp", "reason": "Before the rounding rules are changed."}
+    )
+    await world.step(DAY)
+    await world.t.until_stage(cr.id, "deviating")
+    await world.quiet()
+    await _despite(
+        world, f"/snapshotter/v1/benchmarks/{meanwhile}/uphold", {"reason": "The longer import was decided to be kept."}
+    )
+
+
+#: What is answered to each thing that can speak against a benchmark.
+ANSWERS = {
+    "gaps": "The exporter was down for an hour at night; the rest is complete.",
+    "flat": "Nothing was imported over the holiday.",
+    "moved": "Month's end: it is so each month.",
+    "deviated": "It was decided to be kept: this is how things are now.",
+    "observed": "That change touches nothing that is measured here.",
+}
+
+
+async def _despite(world: World, path: str, body: dict[str, Any]) -> str:
+    """The id of what operations made there, once what speaks against it, if anything does, was answered."""
+    made = await world.ask("olga", "POST", path, body)
+    if made.status_code == 409:
+        codes = [str(field["path"]).removeprefix("body.despite.") for field in made.json().get("fields", ())]
+        made = await world.ask("olga", "POST", path, {**body, "despite": {code: ANSWERS[code] for code in codes}})
+    return _made(made)
+
+
+def _made(answer: httpx2.Response) -> str:
+    assert answer.is_success, (answer.request.url, answer.status_code, answer.text)
+    return str(answer.json()["id"])
+
+
+async def _deliver(world: World) -> None:
+    """GitHub says that it is there, and that a change was merged."""
+    user = {"login": "eli"}
+    pull = {
+        "number": 42, "title": "Faster order export", "html_url": "https://github.com/acme/orders/pull/42", "merged": True,
+        "merge_commit_sha": "4f2c9d1be0", "user": user, "assignees": [{"login": "pia"}], "labels": [{"name": "cr:epl"}],
+    }  # fmt: skip
+    merged = {"action": "closed", "pull_request": pull, "repository": {"full_name": "acme/orders"}}
+    for event, body in (("ping", {"zen": "Design for failure."}), ("pull_request", merged)):
+        raw = json.dumps(body).encode()
+        signed = f"sha256={hmac.new(HOOK['secrets'][0].encode(), raw, 'sha256').hexdigest()}"
+        said = {"X-GitHub-Event": event, "X-GitHub-Delivery": f"72d3162e-{event}", "X-Hub-Signature-256": signed}
+        await world.ask(
+            None, "POST", "/intake/v1/webhooks/github", None, content=raw,
+            headers={"Content-Type": "application/json", **said},
+        )  # fmt: skip
 
 
 async def main() -> None:
+    configure_logs(level="WARNING")
     with embedded() as postgres:
-        async with begun(postgres, EFFECTS) as world:
+        effects = {**EFFECTS, ("scp", WORSE): {"p99-duration": 2.0}}
+        async with begun(postgres, effects, webhooks={"github": HOOK}) as world:
             recorder = Recorder(world)
             world.t.client.event_hooks = {"response": [recorder]}
-            world.t.present = story.present()
+            world.t.present = story.present() - 2 * DAY  # what follows takes a day more
             world.t.at = world.t.present - timedelta(days=story.DAYS) + timedelta(minutes=2)
             await _ask_the_rest(world, await story.tell(world.t))
             for service, kept in recorder.kept.items():
