@@ -1,5 +1,6 @@
 """What tests can ask for. Each is started when the first test asks, and ends with pytest, however that ends."""
 
+import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,9 @@ from tests.servers.absent import Absent
 from tests.servers.directory import temporary
 from tests.servers.kafka import Broker
 from tests.servers.postgres import Databases
+
+# No broker of ours lives long enough for what Java's second compiler does to its code (40 % of a start) to pay.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 
 @pytest.fixture(scope="session")
