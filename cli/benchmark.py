@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cli.asking import HERE, Asking, Key, Refused, Url
+from cli.waiting import waiting
 from shared.errors import DaymarkError
 
 benchmark = typer.Typer(no_args_is_help=True, help="Make readings a benchmark.")
@@ -96,14 +94,11 @@ def benchmark_publish(
 
 def _read(daymark: Asking, sent: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     """Wait until the file was read; on a terminal how far it is."""
-    console = Console(stderr=True, highlight=False)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=quiet or not sys.stderr.isatty()) as shown:
-        task = shown.add_task(f"{sent['id']}: waiting")
+    with waiting(f"{sent['id']}: waiting", quiet=quiet) as say:
         while sent["state"] in ("waiting", "reading"):
             time.sleep(_ASK_EVERY_S)
             sent = daymark.get(f"/snapshotter/v1/uploads/{sent['id']}").json()
-            shown.update(task, description=f"{sent['id']}: {sent['samples']:,} samples read of {sent['bytes']:,} bytes")
+            say(f"{sent['id']}: {sent['samples']:,} samples read of {sent['bytes']:,} bytes")
     return sent
 
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import typer
 
 from cli.asking import HERE, Asking, Key, Url
+from cli.waiting import Say, waiting
 from shared.errors import DaymarkError
 
 judge = typer.Typer(no_args_is_help=True, help="Look behind a verdict.")
@@ -41,7 +42,7 @@ def judge_recompute(
 ) -> None:
     """Compute the verdicts on a CR again from stored samples. Exit code 3 when one is not what it was."""
     try:
-        with _asking(url, key) as daymark:
+        with _asking(url, key) as daymark, waiting(f"Computing the verdicts on {cr} again", quiet=as_json):
             found = daymark.get(f"/snapshotter/v1/change-requests/{quote(cr, safe='')}/recomputation").json()
     except (DaymarkError, OSError) as error:
         raise _ended(error) from None
@@ -70,8 +71,8 @@ def judge_backtest(
 
     try:
         document = yaml.safe_load(policy.read_text())
-        with _asking(url, key) as daymark:
-            found = _tested(daymark, product, document, last)
+        with _asking(url, key) as daymark, waiting(f"Judging up to {last} verdicts again", quiet=as_json) as say:
+            found = _tested(daymark, product, document, last, say)
     except (DaymarkError, OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise _ended(error) from None
     flipped = sum(one["flips"] for one in found)
@@ -84,14 +85,15 @@ def judge_backtest(
     raise typer.Exit(_DIFFER if flipped else 0)
 
 
-def _tested(daymark: Asking, product: str, document: object, last: int) -> list[dict[str, Any]]:
-    """Page after page, newest first."""
+def _tested(daymark: Asking, product: str, document: object, last: int, say: Say) -> list[dict[str, Any]]:
+    """Page after page, newest first; `say` hears how far it is."""
     found: list[dict[str, Any]] = []
     cursor = None
     while len(found) < last:
         ask = {"policy": document, "limit": min(_PAGE, last - len(found)), "cursor": cursor}
         page = daymark.post(f"/snapshotter/v1/products/{quote(product, safe='')}/backtest", ask).json()
         found += page["verdicts"]
+        say(f"{len(found)} of up to {last} verdicts judged again, {sum(one['flips'] for one in found)} would flip")
         cursor = page["next"]
         if cursor is None:
             break
@@ -123,7 +125,7 @@ def judge_explain(
 ) -> None:
     """Draw what an answer rests on: before, after, earlier days, what fired."""
     try:
-        with _asking(url, key) as daymark:
+        with _asking(url, key) as daymark, waiting(f"Drawing {sli} of {cr}", quiet=as_json):
             path = f"/snapshotter/v1/change-requests/{quote(cr, safe='')}/explanation"
             drawn = daymark.get(path, sli=sli, kind=kind, deployment=deployment)
         out.write_bytes(drawn.content)

@@ -1,7 +1,7 @@
 """The `daymark` command: run it here, make a database and topics, make keys, look after dead letters, publish readings
 from a file, ask the judge, try a product's queries.
 
-Every command has `--json`; on a terminal people get tables and progress, elsewhere plain lines.
+Every command has `--json`. On a terminal people get tables, and what takes long says how far it is; elsewhere plain lines.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rich.table import Table
 from cli.benchmark import benchmark
 from cli.judge import judge
 from cli.sli import sli
+from cli.waiting import waiting
 from shared.errors import DaymarkError
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -121,7 +122,8 @@ def db_upgrade(
     """Bring the database to this code's shape. Safe to repeat, and to run twice at once."""
     from shared.db.migrations import upgrade
 
-    run(upgrade(admin_url(), movable=movable))
+    with waiting("Bringing the database up to date", quiet=as_json) as say:
+        run(upgrade(admin_url(), movable=movable, say=say))
     print(json.dumps({"upgraded": True})) if as_json else out.print("The database is up to date.")
 
 
@@ -138,7 +140,8 @@ def topics_apply(as_json: Json = False) -> None:
         async with open_bus(settings.bus_at(admin_url()), access=settings.kafka_access()) as bus:
             return list(await apply_topics(bus))
 
-    drift = run(make())
+    with waiting(f"Looking at {len(specs())} topics", quiet=as_json):
+        drift = run(make())
     if as_json:
         print(json.dumps({"topics": [spec.name for spec in specs()], "drift": drift}))
     else:
@@ -270,7 +273,8 @@ def dead_replay(service: str, id: int, as_json: Json = False) -> None:
     from cli.dead import replayed
     from shared.settings import Settings
 
-    run(replayed(admin_url(), Settings(), service, id))
+    with waiting(f"Putting letter {id} of {service} back on its topic", quiet=as_json):
+        run(replayed(admin_url(), Settings(), service, id))
     print(json.dumps({"replayed": id})) if as_json else out.print(f"Letter {id} of {service} is on its topic again.")
 
 

@@ -12,6 +12,7 @@ import typer
 import yaml
 
 from cli.asking import HERE, Asking, Key, Url
+from cli.waiting import waiting
 from shared.errors import DaymarkError
 
 sli = typer.Typer(no_args_is_help=True, help="The SLIs of a product.")
@@ -29,12 +30,16 @@ def sli_check(
 ) -> None:
     """Ask each query once, and say which return nothing, several series, or NaN. Exit code 3 when one is not fine."""
     try:
-        with Asking(url, key) as daymark:
+        with Asking(url, key) as daymark, waiting("Looking up the products", quiet=as_json) as say:
             listed = (
                 [product] if product else [each["id"] for each in daymark.get("/intake/v1/products").json()["items"]]
             )
-            paths = [f"/snapshotter/v1/products/{quote(each, safe='')}/sli-check" for each in listed]
-            found = [daymark.get(path, hours=hours).json() for path in paths]
+            found = []
+            for each in listed:
+                say(f"Trying the queries of {each}")
+                found.append(
+                    daymark.get(f"/snapshotter/v1/products/{quote(each, safe='')}/sli-check", hours=hours).json()
+                )
     except (DaymarkError, OSError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,15 @@ def _config(service: str, connection: Connection, metadata: MetaData | None) -> 
     return config
 
 
-async def upgrade(admin_url: str, *, movable: bool = False, behind_s: float = 0.0) -> None:
-    """Bring the whole database to this code's shape. Idempotent; safe to run twice at once."""
+async def upgrade(
+    admin_url: str, *, movable: bool = False, behind_s: float = 0.0, say: Callable[[str], None] = lambda _: None
+) -> None:
+    """Bring the whole database to this code's shape. Idempotent; safe to run twice at once. `say` hears how far it is."""
     admin = await asyncpg.connect(str(make_url(admin_url).set(drivername="postgresql").render_as_string(False)))
     try:
         await bootstrap.prepare(admin, movable=movable, behind_s=behind_s)
-        for service in SERVICES:
+        for n, service in enumerate(SERVICES, 1):
+            say(f"Bringing the tables of {service} up to date ({n} of {len(SERVICES)})")
             await _as_owner(admin_url, service, lambda config: command.upgrade(config, "head"))
             await bootstrap.settle(admin, service)
     finally:
