@@ -14,7 +14,7 @@ import httpx2
 from deploy.local.postgres import Postgres, PostgresError, default_home
 from deploy.local.story import DAYS, Teller, present, tell
 from deploy.local.telemetry import DemoTelemetry
-from deploy.local.up import Running, invitation, move_clock, up
+from deploy.local.up import INTERRUPTED, Running, invitation, move_clock, up
 from shared.clock import wall
 
 
@@ -22,7 +22,7 @@ def demo(*, home: Path | None = None, port: int | None = None, leave: bool = Fal
     """Start, tell the story once, and stay up with the clock at the present (`leave`: end when it is told).
 
     A telling that was interrupted cannot go on: the clock moves forward only, and the present is another by now. The
-    next start forgets it and begins anew.
+    next start forgets it and begins anew; this one ends with exit code 130.
     """
     home = (home or default_home() / "demo").absolute()
     begun, told = home / "begun", home / "told"
@@ -62,6 +62,8 @@ def demo(*, home: Path | None = None, port: int | None = None, leave: bool = Fal
         )
     finally:
         telemetry.stop()
+    if not told.exists():
+        raise SystemExit(INTERRUPTED)
 
 
 def _clear(home: Path, begun: Path, told: Path, out: TextIO) -> None:

@@ -23,6 +23,7 @@ from shared.settings import SERVICES, Settings
 from shared.telemetry import configure_logs
 
 ROOT = Path(__file__).resolve().parents[2]
+INTERRUPTED = 130  #: exit code of what Ctrl-C ended before it had come to its own end, as shells have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,9 @@ def up(
         admin_url = given or (server.start() if server else "")
     except PostgresError as error:
         raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        print("Stopped before it was up.", flush=True, file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
     try:
         more = {"sources": sources} if sources is not None else {}
         settings = local_settings(admin_url, **more)
@@ -93,14 +97,19 @@ async def _serve(
         print(json.dumps(await document(running)) if as_json else await greeting(running), flush=True)
         if then is None and not as_json:
             print(await invitation(running), flush=True)
-        beside = asyncio.create_task(then(running)) if then else None
-        while not running.server.should_exit:
-            await asyncio.sleep(0.1)
-            if beside is not None and beside.done():
-                beside.result()  # its failure is ours
-                beside = None
-        if beside is not None:
-            beside.cancel()
+        await _until_told(running.server, asyncio.create_task(then(running)) if then else None)
+
+
+async def _until_told(server: uvicorn.Server, beside: asyncio.Task[None] | None) -> None:
+    """Until the server is told to end. What `beside` raises is raised, but not that its server left in the middle."""
+    while not server.should_exit:
+        await asyncio.sleep(0.1)
+        if beside is not None and beside.done() and not server.should_exit:
+            beside.result()
+            beside = None
+    if beside is not None:
+        beside.cancel()
+        await asyncio.gather(beside, return_exceptions=True)
 
 
 @asynccontextmanager
