@@ -24,7 +24,6 @@ class Stack:
 
     all: Floats  # (D + 1, n, T) earlier days, oldest first, the benchmark among them; behind them the after day
     exponent: Ints  # (n,) values were multiplied by 2**-exponent: exact, and no scale is special
-    is_full: bool  # every step of every day was read
 
     @property
     def days(self) -> Floats:
@@ -100,6 +99,24 @@ class Clock:
     def take(self, rows: slice, room: Floats | None = None) -> Stack:
         """Copy some rows, into `room` if given, for (days + 1, n, width) or more. Infinities count as not read. Inputs are
         never changed."""
+        out = self._copied(rows, room)
+        out[~np.isfinite(out)] = np.nan
+        if self._silent.any():
+            out[:, :, self._silent] = np.nan
+        exponent = exponent_of(np.fmin.reduce(out, axis=2), np.fmax.reduce(out, axis=2))
+        out *= np.ldexp(1.0, -exponent)[:, None]
+        return Stack(out, exponent)
+
+    def whole(self, rows: slice, room: Floats) -> tuple[Floats, Floats] | None:
+        """Some rows as they are, (days + 1, n, T) in `room`, and the sum of each day, where every step was read and none
+        settles: then there is nothing to look for, and what was measured can be multiplied in the samples' stead."""
+        if not self._is_whole or self._silent.any():
+            return None
+        out = self._copied(rows, room)
+        total = np.add.reduce(out, axis=2)
+        return (out, total) if np.isfinite(total).all() else None
+
+    def _copied(self, rows: slice, room: Floats | None) -> Floats:
         n = len(range(*rows.indices(np.shape(self._after.values)[0])))
         size = (self.days + 1) * n * self.width
         out = (np.empty(size) if room is None else room[:size]).reshape(self.days + 1, n, self.width)
@@ -108,17 +125,13 @@ class Clock:
         for d, pieces in enumerate((*self._past, [self._after])):
             for p in pieces:
                 out[d][:, p.target] = p.values[rows][:, p.source]
-        high, low = np.maximum.reduce(out, axis=2), np.minimum.reduce(out, axis=2)  # NaN where anything is
-        full = bool(np.isfinite(high).all() and np.isfinite(low).all()) and not self._silent.any()
-        if not full:
-            out[~np.isfinite(out)] = np.nan
-            if self._silent.any():
-                out[:, :, self._silent] = np.nan
-            high, low = np.fmax.reduce(out, axis=2), np.fmin.reduce(out, axis=2)
-        size = np.fmax.reduce(np.fmax(high, -low), axis=0)
-        exponent = np.clip(np.frexp(np.where(np.isfinite(size), size, 0.0))[1], -1000, 1000)
-        out *= np.ldexp(1.0, -exponent)[:, None]
-        return Stack(out, exponent.astype(np.intp), full)
+        return out
+
+
+def exponent_of(lowest: Floats, highest: Floats) -> Ints:
+    """(D, n) extremes of the days -> (n,) the power of two just above all that was read, within what floats can take."""
+    size = np.fmax.reduce(np.fmax(highest, -lowest), axis=0)
+    return np.clip(np.frexp(np.where(np.isfinite(size), size, 0.0))[1], -1000, 1000).astype(np.intp)
 
 
 def _piece(values: np.ndarray, source: Ints, target: Ints) -> _Piece:

@@ -34,10 +34,10 @@ class Read:
     highest: Floats
 
 
-def all_read(lowest: Floats, highest: Floats, exponent: Ints) -> Read:
+def all_read(lowest: Floats, highest: Floats) -> Read:
     """Where nothing is missing there is nothing to count; (2, n) extremes of benchmark and after window."""
-    ones = np.ones(len(exponent))
-    return Read(ones, ones, ones, np.ldexp(lowest, exponent), np.ldexp(highest, exponent))
+    ones = np.ones(lowest.shape[1])
+    return Read(ones, ones, ones, lowest, highest)
 
 
 def count(bench: Floats, after: Floats, expected: Bools, exponent: Ints) -> Read:

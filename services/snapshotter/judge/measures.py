@@ -6,11 +6,21 @@ Shapes: D days, N series, T steps a day, H hour blocks of B steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
-from services.snapshotter.judge.order import count_of, longest_run, quantile, quantiles, sorted_with_count
-from services.snapshotter.judge.values import Floats
+from services.snapshotter.judge.order import (
+    between,
+    count_of,
+    longest_run,
+    place,
+    quantile,
+    quantiles,
+    runs_of,
+    sorted_with_count,
+)
+from services.snapshotter.judge.values import Bools, Floats, Ints
 
 # Of an hour's steps this share must have been read for the hour to count.
 HOUR_READ = 0.3
@@ -48,6 +58,7 @@ HOUR_QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 RESIDUALS = (0.0, 0.005, 0.03, 0.97, 0.995, 1.0)
 LONG_HOUR = 30  # steps
+FEW = 64  # days of SLIs whose steps are looked at together
 
 
 def room_for(days: int, series: int, steps: int) -> Floats:
@@ -55,30 +66,25 @@ def room_for(days: int, series: int, steps: int) -> Floats:
     return np.empty(days * series * steps)
 
 
-def measure(values: Floats, hours: int, *, near: int = 0, room: Floats | None = None) -> Days:
+def measure(
+    values: Floats, hours: int, *, near: int = 0, room: Floats | None = None, total: Floats | None = None
+) -> Days:
     """Measure (D, N, T) days cut into `hours` blocks of equal length (T must be a multiple).
 
     Of the days before `near` nobody asks the halves of hours or the tick: there they are NaN. Residuals are kept of the
     last day alone. `values` are sorted in their place: give a copy. `room` is from `room_for`, for so many or more; what
-    is in it afterwards means nothing.
+    is in it afterwards means nothing. `total` are the days' sums, (D, N), when they are known.
     """
     d, n, t = values.shape
     width = t // hours
     values = np.ascontiguousarray(values)
     work = (room if room is not None else room_for(d, n, t))[: values.size].reshape(d, n, t)
     # What needs the steps in their order comes first.
-    total = values.sum(axis=-1)
+    total = values.sum(axis=-1) if total is None else total
     full = not np.isnan(total).any()  # without gaps plain sums do
     total = total if full else np.nansum(values, axis=-1)
-    step = _steps(values, work)
-    np.abs(work, out=work)
-    steps = np.asarray(t - 1 if full else (~np.isnan(step)).sum(axis=-1))
-    noise = (step.sum(axis=-1) if full else np.nansum(step, axis=-1)) / np.maximum(steps, 1)
-    hour_noise = _hourly(step, hours, width, full)
-    still = (longest_run(step == 0) + 1) / t
-    zeros, dead, zero = np.zeros((d, n)), np.zeros((d, n)), values == 0
-    rows = zero.any(axis=-1)  # few series are ever 0
-    zeros[rows], dead[rows] = np.count_nonzero(zero[rows], axis=-1), longest_run(zero[rows]) / t
+    noise, hour_noise, still = _movements(values.reshape(-1, t), hours, work.reshape(-1), full)
+    dead, zeros = runs_of(values == 0)
     # Halves, then hours, then the day are sorted in their place.
     blocks = values.reshape(d, n, hours, width)
     half_mid, tick = np.full((d, n, 2 * hours), np.nan), np.full((d, n), np.nan)
@@ -86,14 +92,16 @@ def measure(values: Floats, hours: int, *, near: int = 0, room: Floats | None = 
     blocks.sort(axis=-1)
     got = count_of(blocks)
     enough = got >= max(1.0, HOUR_READ * width)
-    low, lower, mid, upper, high = (np.where(enough, v, np.nan) for v in quantiles(blocks, got, HOUR_QUANTILES))
+    low, lower, mid, upper, high = (_where(enough, v) for v in quantiles(blocks, got, HOUR_QUANTILES))
     outer = d - 1 if full and width >= LONG_HOUR else 0  # of these days the outermost residuals will do
-    residual, r = _residuals(blocks[outer:], mid[outer:], work[outer:])
+    residual, r = _residuals(blocks[outer:], mid[outer:], work[: d - outer])
     r = np.concatenate([_outermost(blocks[:outer], mid[:outer]), r], axis=1) if outer else r
-    last = np.where(np.isnan(residual[-1:]), np.inf, residual[-1:])
+    last = residual[-1:].copy() if full else np.where(np.isnan(residual[-1:]), np.inf, residual[-1:])
     values.sort(axis=-1)
     count = count_of(values)
-    tick[near:] = _tick(_steps(values[near:], work[near:]), full)
+    q = np.stack(quantiles(values, count, QUANTILES))
+    tick[near:] = _tick(_steps(values[near:], work[: d - near]), full)
+    count = count + np.zeros((d, n), np.intp)
     least = np.maximum(count, 1)
     return Days(
         hour_mid=mid,
@@ -102,18 +110,35 @@ def measure(values: Floats, hours: int, *, near: int = 0, room: Floats | None = 
         hour_down=mid - lower,
         hour_top=high - mid,
         hour_low=mid - low,
-        hour_noise=hour_noise,
+        hour_noise=hour_noise.reshape(d, n, hours),
         residual=last,
-        q=np.stack(quantiles(values, count, QUANTILES)),
+        q=q,
         r=r,
         mean=total / least,
-        noise=noise,
+        noise=noise.reshape(d, n),
         read=count / t,
         zeros=zeros / least,
-        still=still,
-        dead=dead,
+        still=still.reshape(d, n),
+        dead=dead / t,
         tick=tick,
     )
+
+
+def _movements(rows: Floats, hours: int, room: Floats, full: bool) -> tuple[Floats, Floats, Floats]:
+    """(R, T) rows -> how far they typically move from step to step, (R,), the same inside each hour, (R, H), and the longest
+    run of one value, as a share of the row, (R,). A few rows at a time, whose steps stay near while they are looked at."""
+    r, t = rows.shape
+    noise, hour_noise, same = np.empty(r), np.empty((r, hours)), np.empty((r, t - 1), bool)
+    for lo in range(0, r, FEW):
+        at = slice(lo, min(lo + FEW, r))
+        near = room[: (at.stop - lo) * t].reshape(-1, t)
+        step = _steps(rows[at], near)
+        np.abs(near, out=near)
+        steps = np.asarray(t - 1 if full else (~np.isnan(step)).sum(axis=-1))
+        noise[at] = (step.sum(axis=-1) if full else np.nansum(step, axis=-1)) / np.maximum(steps, 1)
+        hour_noise[at] = _hourly(step, hours, t // hours, full)
+        np.equal(step, 0, out=same[at])
+    return noise, hour_noise, (longest_run(same) + 1) / t
 
 
 def _residuals(blocks: Floats, mid: Floats, out: Floats) -> tuple[Floats, Floats]:
@@ -129,18 +154,21 @@ def _outermost(blocks: Floats, mid: Floats) -> Floats:
     lie in the outermost sixths of its hours, unless some hour has more than its share of them. Such days are sorted."""
     edge, last = blocks.shape[-1] // 6, blocks[0, 0].size - 1
     out, sure = np.empty((len(RESIDUALS), *mid.shape[:2])), np.ones(mid.shape[:2], bool)
+    places = [place(q, last + 1) for q in RESIDUALS]
     for half, ends, beside in (
         (range(3), blocks[..., :edge], blocks[..., edge]),
         (range(3, 6), blocks[..., -edge:], blocks[..., -edge - 1]),
     ):
-        s = np.sort((ends - mid[..., None]).reshape(*mid.shape[:2], -1), axis=-1)
+        s = (ends - mid[..., None]).reshape(*mid.shape[:2], -1)
+        s.sort(axis=-1)
         start = 0 if half[0] == 0 else last + 1 - s.shape[-1]  # the place of the first of `s` in its day
         for k in half:
-            at = RESIDUALS[k] * last
-            lo = int(at)
-            x, y = s[..., lo - start], s[..., min(lo + 1, last) - start]
-            out[k] = x + (at - lo) * (y - x)
-            sure &= y <= (beside - mid).min(axis=-1) if start == 0 else x >= (beside - mid).max(axis=-1)
+            out[k] = between(s, places[k][0] - start, places[k][1])
+        inner = beside - mid
+        if start:
+            sure &= s[..., places[3][0] - start] >= inner.max(axis=-1)
+        else:
+            sure &= s[..., places[2][0] + 1] <= inner.min(axis=-1)
     if not sure.all():
         some = blocks[~sure]
         out[:, ~sure] = _residuals(some, mid[~sure], np.empty((len(some), last + 1)))[1]
@@ -177,12 +205,16 @@ def _halves(blocks: Floats) -> Floats:
         s = blocks.reshape(d, n, 2 * hours, width // 2)
         s.sort(axis=-1)
         got = count_of(s)
-        return np.where(got >= max(1.0, HOUR_READ * width / 2), quantile(s, got, 0.5), np.nan)
+        return _where(got >= max(1.0, HOUR_READ * width / 2), quantile(s, got, 0.5))
     out = np.empty((d, n, hours, 2))
     for k, part in enumerate((blocks[..., : width // 2], blocks[..., width // 2 :])):
         s, got = sorted_with_count(part)
-        out[..., k] = np.where(got >= max(1.0, HOUR_READ * part.shape[-1]), quantile(s, got, 0.5), np.nan)
+        out[..., k] = _where(got >= max(1.0, HOUR_READ * part.shape[-1]), quantile(s, got, 0.5))
     return out.reshape(d, n, 2 * hours)
+
+
+def _where(enough: bool | Bools, v: Floats) -> Floats:
+    return v if enough is True else np.where(enough, v, np.nan)
 
 
 def _tick(gap: Floats, full: bool) -> Floats:
@@ -191,7 +223,8 @@ def _tick(gap: Floats, full: bool) -> Floats:
     rows = out <= 0
     if rows.any():
         some = gap[rows]
-        out[rows] = np.where(some > 0, some, np.inf).min(axis=-1)
+        np.putmask(some, ~(some > 0), np.inf)
+        out[rows] = some.min(axis=-1)
     return np.where(np.isfinite(out), out, 0.0)
 
 
@@ -199,19 +232,32 @@ def _hourly(step: Floats, hours: int, width: int, full: bool) -> Floats:
     """(D, N, T - 1) movements from step to step -> (D, N, H) their mean inside the hour; NaN where none is known."""
     if not step.shape[-1]:
         return np.full((*step.shape[:-1], hours), np.nan)
-    starts = np.minimum(np.arange(hours) * width, step.shape[-1] - 1)
+    starts, count = _hours(hours, width, step.shape[-1])
     if full:
-        count = np.diff(starts, append=step.shape[-1])
-        return np.asarray(np.add.reduceat(step, starts, axis=-1) / np.maximum(count, 1))
+        return np.asarray(np.add.reduceat(step, starts, axis=-1) / count)
     known = ~np.isnan(step)
     count = np.add.reduceat(known, starts, axis=-1, dtype=np.intp)
     total = np.add.reduceat(np.where(known, step, 0.0), starts, axis=-1)
     return np.asarray(np.where(count >= np.maximum(1, HOUR_READ * width), total / np.maximum(count, 1), np.nan))
 
 
-def join(parts: list[Days]) -> Days:
-    """The measures of chunks of SLIs, side by side."""
-    if len(parts) == 1:
-        return parts[0]
-    axis = {"q": 2, "r": 2}
-    return Days(**{f: np.concatenate([getattr(p, f) for p in parts], axis.get(f, 1)) for f in vars(parts[0])})
+@cache
+def _hours(hours: int, width: int, steps: int) -> tuple[Ints, Ints]:
+    """At which movement each hour starts, and how many it has."""
+    starts = np.minimum(np.arange(hours) * width, steps - 1)
+    return starts, np.maximum(np.diff(starts, append=steps), 1)
+
+
+_SHARES = frozenset(("read", "zeros", "still", "dead"))  # all others are in the unit of the samples
+_LONG = frozenset(("hour_mid", "half_mid", "hour_up", "hour_down", "hour_top", "hour_low", "hour_noise", "residual"))
+
+
+def join(parts: list[Days], exponent: Ints) -> Days:
+    """The measures of chunks of SLIs, side by side, multiplied by 2**-exponent, (N,): exact."""
+    axis, out = {"q": 2, "r": 2}, {}
+    factor = np.ldexp(1.0, -exponent)
+    for name in vars(parts[0]):
+        out[name] = np.concatenate([getattr(p, name) for p in parts], axis.get(name, 1))
+        if name not in _SHARES:
+            out[name] *= factor[:, None] if name in _LONG else factor
+    return Days(**out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
@@ -23,17 +24,18 @@ CREEP_LIMIT, CREEP_BLIND, CREEP_DAYS = 3.0, 10.0, 3
 
 @dataclass(frozen=True)
 class Facts:
-    """What every sentence needs, for a chunk of N SLIs at once and in the SLIs' own units; each (N,) or (4, N)."""
+    """What every sentence needs, for a chunk of N SLIs at once and in the SLIs' own units; N numbers each."""
 
-    usual: Floats  # usual day-to-day movement, from the yardsticks of the two windows
-    shifts: Floats  # median change in each quarter of the day
-    was: Floats
-    now: Floats
-    typical: Floats  # what the level of earlier days differed by
-    largest: Floats  # the most it differed by from one earlier day to the next
-    lowest: Floats
-    highest: Floats
-    read: Floats  # (2, N) share of the steps read in the benchmark and after
+    usual: list[float]  # usual day-to-day movement, from the yardsticks of the two windows
+    shifts: list[list[float]]  # median change in each quarter of the day
+    shift: list[float]  # median change of the hours, in the power of two of the measures
+    was: list[float]
+    now: list[float]
+    typical: list[float]  # what the level of earlier days differed by
+    largest: list[float]  # the most it differed by from one earlier day to the next
+    lowest: list[float]
+    highest: list[float]
+    read: list[list[float]]  # share of the steps read in the benchmark and after
 
 
 def facts(x: Days, y: Days, benchmark: int, up: Ints) -> Facts:
@@ -48,15 +50,16 @@ def facts(x: Days, y: Days, benchmark: int, up: Ints) -> Facts:
     was, now = median(np.where(both, np.nan, b)), median(np.where(both, np.nan, a))
     was, now = np.where(np.isnan(was), x.q[3, benchmark], was), np.where(np.isnan(now), y.q[3, 0], now)
     return Facts(
-        usual=np.ldexp(usual, up),
-        shifts=np.ldexp(quarters(a - b), up),
-        was=np.ldexp(was, up),
-        now=np.ldexp(now, up),
-        typical=np.ldexp(typical, up),
-        largest=np.ldexp(largest, up),
-        lowest=np.ldexp(np.fmin.reduce(day), up),
-        highest=np.ldexp(np.fmax.reduce(day), up),
-        read=np.stack([x.read[benchmark], y.read[0]]),
+        usual=np.ldexp(usual, up).tolist(),
+        shifts=np.ldexp(quarters(a - b), up).T.tolist(),
+        shift=median(a - b).tolist(),
+        was=np.ldexp(was, up).tolist(),
+        now=np.ldexp(now, up).tolist(),
+        typical=np.ldexp(typical, up).tolist(),
+        largest=np.ldexp(largest, up).tolist(),
+        lowest=np.ldexp(np.fmin.reduce(day), up).tolist(),
+        highest=np.ldexp(np.fmax.reduce(day), up).tolist(),
+        read=np.stack([x.read[benchmark], y.read[0]], axis=-1).tolist(),
     )
 
 
@@ -85,31 +88,38 @@ class Seen:
         return self.x.hour_mid[self.benchmark, self.j], self.y.hour_mid[0, self.j]
 
 
-_VIEWS = np.array([view_of(n) for n in NAMES])
+_VIEWS = sorted({view_of(n) for n in NAMES})
+_AT = np.array([_VIEWS.index(view_of(n)) for n in NAMES])
 
 
 def _ranked(credit: Floats) -> list[tuple[str, float]]:
     """The views by the points that they earned, the best first; the character of a series is no view."""
-    total = {str(v): float(credit[v == _VIEWS].sum()) for v in np.unique(_VIEWS) if v != "character"}
-    return sorted(total.items(), key=lambda item: (-item[1], item[0]))
+    points = np.bincount(_AT, credit, len(_VIEWS)).tolist()
+    total = [(v, p) for v, p in zip(_VIEWS, points, strict=True) if v != "character"]
+    return sorted(total, key=lambda item: (-item[1], item[0]))
 
 
 def moved(seen: Seen, credit: Floats, by: str | None = None) -> Comparison:
     """It moved: which view says so most (`by`: the plain rule's), and does the policy mind?"""
     ranked = _ranked(credit)
     rule, f, j = seen.rule, seen.facts, seen.j
-    weak = float(np.min(f.shifts[:, j] * seen.sign))
+    weak = float(np.min(np.multiply(f.shifts[j], seen.sign)))
     views = [v for v, points in ranked if points > 0.2 * max(ranked[0][1], 0.0)] or [ranked[0][0]]
     if weak > f.usual[j] > 0:  # a whole day beyond its usual movement is read as a level, whatever else it did
         views = ["level", *(v for v in views if v != "level")]
     if by is not None and (by == "frozen or dead" or seen.score <= seen.limit):
         views = [by, *(v for v in views if v != by)]
     level = abs(seen.unit(float(seen.x.q[3, seen.benchmark, j])))
-    told = [(v, *_told(seen, v)) for v in views]
-    minded = [t for t in told if abs(t[2] - t[1]) >= max(rule.min_absolute, rule.min_relative * level)]
+    told: list[tuple[str, float, float, float | None, str]] = []
+    minded = None
+    for v in views:
+        told.append((v, *_told(seen, v)))
+        if abs(told[-1][2] - told[-1][1]) >= max(rule.min_absolute, rule.min_relative * level):
+            minded = told[-1]
+            break
     # Frozen is told by how long, not by how far: any policy minds it.
-    minded = minded or [t for t in told if t[0] == "frozen or dead"]
-    view, was, now, since, text = (minded or told)[0]
+    minded = minded or next((t for t in told if t[0] == "frozen or dead"), None)
+    view, was, now, since, text = minded or told[0]
     numbers = _numbers(seen) | {f"points {v}": p for v, p in ranked if p > 0}
     change = now - was
     share = change / abs(was) if was else None
@@ -143,17 +153,18 @@ def steady(seen: Seen) -> Comparison:
 
 def _numbers(seen: Seen) -> dict[str, float]:
     f, j = seen.facts, seen.j
-    q1, q2, q3, q4 = f.shifts[:, j].tolist()
-    largest = float(f.largest[j])
+    q1, q2, q3, q4 = f.shifts[j]
+    read_before, read_after = f.read[j]
+    largest = f.largest[j]
     return {
         "score": seen.score,
         "score_limit": seen.limit,
         "gross": seen.gross,
         "earlier_days": float(len(seen.x.read)),
-        "usual_movement": float(f.usual[j]),
-        **({} if np.isnan(largest) else {"largest_movement": largest}),
-        "read_before": float(f.read[0, j]),
-        "read_after": float(f.read[1, j]),
+        "usual_movement": f.usual[j],
+        **({} if math.isnan(largest) else {"largest_movement": largest}),
+        "read_before": read_before,
+        "read_after": read_after,
         "shift quarter 1": q1,
         "shift quarter 2": q2,
         "shift quarter 3": q3,
@@ -172,7 +183,7 @@ def _mid(a: Floats) -> float:
 
 
 def _levels(seen: Seen) -> tuple[float, float]:
-    return float(seen.facts.was[seen.j]), float(seen.facts.now[seen.j])
+    return seen.facts.was[seen.j], seen.facts.now[seen.j]
 
 
 def _told(seen: Seen, view: str) -> tuple[float, float, float | None, str]:
@@ -221,19 +232,20 @@ def _told(seen: Seen, view: str) -> tuple[float, float, float | None, str]:
         return *mean, None, f"{rule.title}: its rare events changed, {_change(unit, was, now)}"
     hb, hy = seen.hours
     d = (hy - hb) * seen.sign
-    _, at, mean0, mean1 = (v[0] for v in late_start(d[None]))
     if view == "slow leak":
         was, now = (seen.unit(_mid(h[-HOURS // 6 :])) for h in (hb, hy))
         return was, now, None, f"{rule.title} kept moving all day and {rose} by its end: {_change(rule, was, now)}"
-    if view == "late start" and mean1 > 2 * max(mean0, 0):
-        was, now = seen.unit(_mid(hb[at:])), seen.unit(_mid(hy[at:]))
-        since = seen.deployed_at_s + int(at) * DAY_S / HOURS
-        return was, now, since, f"{rule.title} {rose}: {_change(rule, was, now)} {_from(seen, since)}"
+    if view == "late start":
+        _, at, mean0, mean1 = (v[0] for v in late_start(d[None]))
+        if mean1 > 2 * max(mean0, 0):
+            was, now = seen.unit(_mid(hb[at:])), seen.unit(_mid(hy[at:]))
+            since = seen.deployed_at_s + int(at) * DAY_S / HOURS
+            return was, now, since, f"{rule.title} {rose}: {_change(rule, was, now)} {_from(seen, since)}"
     was, now = _levels(seen)
     rose = "rose" if now >= was else "fell"
-    half = np.flatnonzero(d > 0.5 * _mid(d))
+    half = np.flatnonzero(d > 0.5 * seen.sign * seen.facts.shift[j])
     since = seen.deployed_at_s + (int(half[0]) if half.size else 0) * DAY_S / HOURS
-    stayed = all(v[0] > 0 for v in quarters(d[None]))
+    stayed = all(v * seen.sign > 0 for v in seen.facts.shifts[j])
     kept = " and stayed so in every quarter of the day" if stayed else ""
     return was, now, since, f"{rule.title} {rose}: {_change(rule, was, now)} {_from(seen, since)}{kept}"
 

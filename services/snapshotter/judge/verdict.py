@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.snapshotter.judge import guards, plain, reasons
-from services.snapshotter.judge.align import DAY_S, HOURS, Clock
+from services.snapshotter.judge.align import DAY_S, HOURS, Clock, exponent_of
 from services.snapshotter.judge.early import early
 from services.snapshotter.judge.measures import Days, join, measure, parted, room_for
 from services.snapshotter.judge.tables import Fitted
@@ -18,6 +18,7 @@ from services.snapshotter.judge.views import look
 
 GROUP = 256  # SLIs judged at a time: bounds the memory
 CACHED = 256  # days of SLIs measured at a time: few calls, and their samples stay near
+TAME = 500  # powers of two within which no sum or difference of samples leaves what floats can hold
 EARLY_S = 0.75 * DAY_S  # an after window that ends before this is an early look
 
 
@@ -106,22 +107,29 @@ class _Case:
 
 def measured(clock: Clock, rows: slice) -> tuple[Days, Days, guards.Read, Ints]:
     """Measures of the earlier days and of the after day, a few SLIs at a time so that they stay in the cache."""
-    found, counts, exponents = [], [], []
+    found, counts, exponents, left = [], [], [], []
     few = min(rows.stop - rows.start, max(2, CACHED // (clock.days + 1)))
     samples, room = (room_for(clock.days + 1, few, clock.width) for _ in range(2))
+    both = [clock.benchmark, -1]
     for lo in range(rows.start, rows.stop, few):
-        s = clock.take(slice(lo, min(lo + few, rows.stop)), samples)
-        if not s.is_full:
-            counts.append(guards.count(s.days[clock.benchmark], s.after, clock.expected, s.exponent))
+        some = slice(lo, min(lo + few, rows.stop))
         with np.errstate(all="ignore"):
-            found.append(measure(s.all, HOURS, near=clock.benchmark, room=room))
-        if s.is_full:
-            low, high = found[-1].q[0], found[-1].q[-1]
-            both = [clock.benchmark, -1]
-            counts.append(guards.all_read(low[both], high[both], s.exponent))
-        exponents.append(s.exponent)
+            whole = clock.whole(some, samples)
+            if whole is not None:
+                days = measure(whole[0], HOURS, near=clock.benchmark, room=room, total=whole[1])
+                exponent = todo = exponent_of(days.q[0], days.q[-1])
+            if whole is not None and np.abs(exponent).max() <= TAME:
+                counts.append(guards.all_read(days.q[0][both], days.q[-1][both]))
+            else:
+                s = clock.take(some, samples)
+                exponent, todo = s.exponent, np.zeros_like(s.exponent)
+                counts.append(guards.count(s.days[clock.benchmark], s.after, clock.expected, exponent))
+                days = measure(s.all, HOURS, near=clock.benchmark, room=room)
+        found.append(days)
+        exponents.append(exponent)
+        left.append(todo)
     got = guards.Read(*(np.concatenate([getattr(c, f) for c in counts], axis=-1) for f in vars(counts[0])))
-    return *parted(join(found)), got, np.concatenate(exponents)
+    return *parted(join(found, np.concatenate(left))), got, np.concatenate(exponents)
 
 
 def _full(case: _Case) -> list[Comparison]:
@@ -135,6 +143,8 @@ def _full(case: _Case) -> list[Comparison]:
     score = tables.score(answers)
     gross, which = plain.rules(answers, case.fitted, clock.days, clock.at_border, len(case.rules))
     told = reasons.facts(x, y, clock.benchmark, exponent)
+    beyond = np.maximum(score - limit, gross - 1).tolist()
+    scores, far, ups = score.tolist(), gross.tolist(), exponent.tolist()
     out = []
     for j, rule in enumerate(rules):
         decided = known[j]
@@ -145,13 +155,12 @@ def _full(case: _Case) -> list[Comparison]:
         sides = [(j, 1), (j + len(rules), -1)]  # rows of the answers about "up" and about "down"
         if rule.direction != "both":
             sides = sides[:1] if rule.direction == "higher_is_worse" else sides[1:]
-        k, sign = max(sides, key=lambda side: max(score[side[0]] - limit, gross[side[0]] - 1))
+        k, sign = max(sides, key=lambda side: beyond[side[0]])
         seen = reasons.Seen(
-            rule, x, y, told, j, clock.benchmark, int(exponent[j]), case.deployed_at_s, float(score[k]), limit,
-            float(gross[k]), sign,
-        )  # fmt: skip
-        fires = score[k] > limit or gross[k] > 1
-        by = plain.VIEWS[which[k]] if gross[k] > 1 else None
+            rule, x, y, told, j, clock.benchmark, ups[j], case.deployed_at_s, scores[k], limit, far[k], sign
+        )
+        fires = scores[k] > limit or far[k] > 1
+        by = plain.VIEWS[which[k]] if far[k] > 1 else None
         out.append(reasons.moved(seen, tables.credit(answers[k]), by) if fires else reasons.steady(seen))
     return out
 

@@ -46,13 +46,12 @@ class Tables:
 
     def credit(self, x: Floats) -> Floats:
         """(F,) row -> (F,) points that each number earned: what would be lost if its answers were no."""
-        out = np.zeros(len(x))
-        for f, t, p in zip(self.feature, self.threshold, self.points, strict=True):
-            yes = x[f] > t
-            at = int((yes << np.arange(len(f))).sum())
-            for k in np.flatnonzero(yes):
-                out[f[k]] += p[at] - p[at & ~(1 << int(k))]
-        return out
+        yes = x[self.feature] > self.threshold
+        question = np.arange(self.feature.shape[1])
+        at = (yes << question).sum(axis=1)[:, None]
+        row = np.arange(len(at))[:, None]
+        lost = self.points[row, at] - self.points[row, at & ~(1 << question)]
+        return np.asarray(np.bincount(self.feature[yes], lost[yes], len(x)), np.float64)
 
 
 @dataclass(frozen=True)

@@ -74,11 +74,12 @@ def _alone(e: Floats, y: Floats, weak: Floats, s: Scale) -> dict[str, Floats]:
     Needs no yardstick but the series' own restlessness: of 95 places it is seldom the border that jumps furthest.
     """
     z, at, out = np.concatenate([e, y], axis=-1), e.shape[-1], {}
+    half = len(z) // 2  # what follows is the mirror, whose jumps are as large
     for width in (1, 2, 4):
         jumps = jumps_of(z, width)
         here = jumps[:, at - width]
-        others = np.abs(np.delete(jumps, np.s_[at - 2 * width + 1 : at], axis=1))
-        most, much = np.fmax.reduce(others, axis=1), quantile_of(others, 0.9)
+        others = np.abs(np.concatenate([jumps[:half, : at - 2 * width + 1], jumps[:half, at:]], axis=1))
+        most, much = (np.tile(v, 2) for v in (np.fmax.reduce(others, axis=1), quantile_of(others, 0.9)))
         out[f"Ja{width}_A"] = ratio(here - most, s.usual)
         out[f"Ja{width}_r"] = ratio(here, most + 0.02 * s.usual)
         out[f"Ja{width}_q"] = ratio(here, much + 0.02 * s.usual)

@@ -42,7 +42,8 @@ def quantiles_of(a: Floats, qs: Sequence[float]) -> list[Floats]:
 
 def ratio(a: Floats, b: Floats) -> Floats:
     """a / b cut to +-FAR; where b is 0 the sign of a decides. NaN stays. (Within numpy.errstate.)"""
-    out = np.where(b > 0, a / b, np.sign(a) * FAR)
+    known = b > 0
+    out = a / b if known.all() else np.where(known, a / b, np.sign(a) * FAR)
     return np.asarray(np.minimum(np.maximum(out, -FAR), FAR))
 
 

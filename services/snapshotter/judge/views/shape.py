@@ -68,18 +68,14 @@ def bursts(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Fl
 
     peaks, was = after.hour_top[0], earlier.hour_top[benchmark]
     n = len(y)
-    unread = over(y, np.full(n, np.finfo(float).max))
-
-    def share(limit: Floats) -> Floats:
-        beyond = np.concatenate([over(y, limit[:n]) - unread, under(y, -limit[n:])])
-        return np.asarray(np.log10(beyond / y.shape[-1] + 1e-4))
-
+    limits = np.stack([
+        top, top + 1.5 * s.width + s.tick, top + 0.1 * s.level + 0.5 * s.noise, rb[4] + margin, rb[3] + margin,
+    ])  # fmt: skip
+    unread = over(y, np.full((1, n), np.finfo(float).max))
+    beyond = np.concatenate([over(y, limits[:, :n]) - unread, under(y, -limits[:, n:])], axis=1)
+    share = np.log10(beyond / y.shape[-1] + 1e-4)
     return {
-        "over": share(top),
-        "over_w": share(top + 1.5 * s.width + s.tick),
-        "over_lev": share(top + 0.1 * s.level + 0.5 * s.noise),
-        "over995": share(rb[4] + margin),
-        "over97": share(rb[3] + margin),
+        **dict(zip(("over", "over_w", "over_lev", "over995", "over97"), share, strict=True)),
         "overh": (peaks > top[:, None]).mean(-1),
         "overh_w": (peaks > (top + 1.5 * s.width + s.tick)[:, None]).mean(-1),
         "overh995": (peaks > (rb[4] + margin)[:, None]).mean(-1) - (was > (rb[4] + margin)[:, None]).mean(-1),
