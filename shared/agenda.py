@@ -62,7 +62,7 @@ class Worker:
 
     def __init__(self, db: Database, jobs: Mapping[str, Job[Any]], deps: Any, telemetry: Telemetry) -> None:
         self._db, self._jobs, self._deps, self._telemetry = db, dict(jobs), deps, telemetry
-        self._wake = db.on_commit()
+        self._wake = db.on_commit("appointments")
         self._ready: deque[Appointment] = deque()  #: claimed, and waiting for one of the places
         self._running: set[asyncio.Task[None]] = set()
         self._held: dict[uuid.UUID, Appointment] = {}  #: whose leases are ours to renew

@@ -28,6 +28,7 @@ _log = structlog.get_logger(__name__)
 
 _POLL_S = 0.5  #: alone enough; commits in this process wake the relay at once
 _BATCH = 1000
+_GATHER_S = 0.03  #: from one batch to the next that is not full: a batch costs more than its letters
 _SEND_S = 8.0  #: a locked lane is let go within 10 s
 _KEEP = "7 days"  #: letters stay this long, so that they can be sent again if a broker lost them
 _SWEEP_EVERY_S = 600.0
@@ -70,16 +71,19 @@ class Relay:
 
     async def run(self) -> None:
         """For ever; every failure is logged, waited out and tried again. Ends only by cancellation."""
-        wake, failures = self._db.on_commit(), 0
+        wake, failures = self._db.on_commit("letters"), 0
         try:
             while True:
                 try:
                     wake.clear()
+                    began_s = monotonic_s()
                     sent = await self.send_some()
                     failures = 0
                     await self.sweep()
                     if sent:
                         self.progress.moved()
+                        if sent < _BATCH:
+                            await asyncio.sleep(max(0.0, began_s + _GATHER_S - monotonic_s()))
                     else:
                         self.progress.idle()
                         with suppress(TimeoutError):

@@ -249,7 +249,8 @@ async def intake(postgres: Databases) -> AsyncIterator[House]:
     db = Database(url, service="intake", rights=domain.RIGHTS, role="intake", pool_size=6)
     deps = handlers.Deps(db, {"github": open_hook("github", HOOK)})
     app = FastAPI()
-    app.include_router(api.router)
+    for router in api.routers:
+        app.include_router(router)
     problems(app)
     limits(app, larger={api.UPLOADS: UPLOAD_BYTES})
     app.state.deps, app.state.db = deps, deps.db

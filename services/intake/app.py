@@ -31,7 +31,7 @@ def build(settings: Settings | None = None) -> FastAPI:
     return service(
         name="intake",
         card=services.intake.__doc__ or "",
-        routers=[api.router],
+        routers=api.routers,
         rights=domain.RIGHTS,
         on=handlers.ON,
         jobs=handlers.JOBS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -12,12 +12,14 @@ from weakref import WeakSet
 
 import asyncpg
 import orjson
-from sqlalchemy import exc, make_url
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import PoolProxiedConnection, exc, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 from shared.access import Call, Principal, Rights
 from shared.answers import Answer, Repeated
-from shared.db.tx import Appointment, StaleAppointment, Tx
+from shared.db.core import Core
+from shared.db.tx import Appointment, StaleAppointment, Tx, Work
 from shared.errors import Busy, Conflict, DaymarkError, Forbidden, KeyReused, Unauthenticated, Unavailable
 from shared.jsons import dumps
 
@@ -75,17 +77,19 @@ class Database:
             json_deserializer=orjson.loads,
         )
         self._is_real = False  #: until it was asked
-        self._committed: WeakSet[asyncio.Event] = WeakSet()  # of those who still wait: a task begun again asks anew
+        # Of those who still wait: a task begun again asks anew.
+        self._waiting: dict[Work, WeakSet[asyncio.Event]] = {"letters": WeakSet(), "appointments": WeakSet()}
 
-    def on_commit(self) -> asyncio.Event:
-        """An event set after every commit that may have left work: wakes the relay and the agenda in this process."""
+    def on_commit(self, of: Work) -> asyncio.Event:
+        """An event set after every commit that left such work: wakes the relay, or the agenda, in this process."""
         event = asyncio.Event()
-        self._committed.add(event)
+        self._waiting[of].add(event)
         return event
 
-    def wake(self) -> None:
-        for event in self._committed:
-            event.set()
+    def _wake(self, left: Iterable[Work]) -> None:
+        for work in left:
+            for event in self._waiting[work]:
+                event.set()
 
     async def close(self) -> None:
         await self.engine.dispose()
@@ -112,9 +116,9 @@ class Database:
         Unauthenticated. A refused right leaves its audit row alone. A stale job raises StaleAppointment.
         """
         try:
-            async with self.connection() as (conn, raw):
+            async with self.connection() as (core, raw):
                 await raw.execute("BEGIN")
-                tx = await (self._command(conn, raw, by) if isinstance(by, Call) else self._job(conn, raw, by))
+                tx = await (self._command(core, raw, by) if isinstance(by, Call) else self._job(core, raw, by))
                 try:
                     yield tx
                     if isinstance(by, Call) and tx.action is None:
@@ -133,7 +137,7 @@ class Database:
                     raise
         except Exception as error:
             raise translated(error) from error
-        self.wake()
+        self._wake(tx.left)
 
     @asynccontextmanager
     async def read(self, call: Call) -> AsyncIterator[Tx]:
@@ -142,12 +146,12 @@ class Database:
         A refused right leaves its audit row here as well.
         """
         try:
-            async with self.connection() as (conn, raw):
+            async with self.connection() as (core, raw):
                 await raw.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 row = await raw.fetchrow(_OPEN_READ, call.credential)
                 if row is None:
                     raise Unauthenticated
-                tx = self._tx_of(conn, raw, row, call)
+                tx = self._tx_of(core, raw, row, call)
                 try:
                     yield tx
                     await raw.execute("COMMIT")
@@ -162,10 +166,10 @@ class Database:
     async def house(self, actor: str | None = None) -> AsyncIterator[Tx]:
         """A transaction of the service itself, nobody's command: the consumer's batches, the plumbing's own work."""
         try:
-            async with self.connection() as (conn, raw):
+            async with self.connection() as (core, raw):
                 await raw.execute("BEGIN")
                 now = await raw.fetchval("SELECT daymark_now()")
-                tx = Tx(conn, raw, self.service, self.service, self.rights, now, actor or f"daymark|{self.service}")
+                tx = Tx(core, raw, self.service, self.service, self.rights, now, actor or f"daymark|{self.service}")
                 try:
                     yield tx
                     await tx.flush()
@@ -176,27 +180,25 @@ class Database:
                     raise
         except Exception as error:
             raise translated(error) from error
-        self.wake()
+        self._wake(tx.left)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[tuple[AsyncConnection, asyncpg.Connection]]:
-        """A pooled connection and the driver's own under it. An open transaction is rolled back, or the connection dropped."""
+    async def connection(self) -> AsyncIterator[tuple[Core, asyncpg.Connection]]:
+        """A pooled connection, spoken to by SQLAlchemy and by its driver. An open transaction is rolled back, or it is dropped."""
+        pooled = await self._pooled()
         try:
-            conn = await self.engine.connect()
-        except (exc.SQLAlchemyError, OSError) as error:  # no server, or no connection left: the same to all who ask
-            raise translated(error) from error
-        try:
-            raw: asyncpg.Connection = (await conn.get_raw_connection()).driver_connection
+            raw: asyncpg.Connection = pooled.driver_connection
             while raw.is_closed():
                 # The pool cannot see it: our statements go past SQLAlchemy. After a crash of the server each connection
                 # that was pooled is dead, and would be handed out again for ever.
-                await conn.invalidate()
-                raw = (await conn.get_raw_connection()).driver_connection
+                await greenlet_spawn(pooled.invalidate)
+                pooled = await self._pooled()
+                raw = pooled.driver_connection
             try:
-                yield conn, raw
+                yield Core(self.engine, pooled), raw
             except asyncpg.InternalClientError as error:
                 # The driver is still busy with what was cut off before: in the pool it would fail whoever gets it next.
-                await conn.invalidate()
+                await greenlet_spawn(pooled.invalidate)
                 raise translated(error) from error
             finally:
                 if raw.is_in_transaction():
@@ -204,13 +206,19 @@ class Database:
                         await _through(raw.execute("ROLLBACK", timeout=3))
                     except Exception:
                         # The server rolls back by itself. Raised, this would stand in place of our own cancellation.
-                        await conn.invalidate()
+                        await greenlet_spawn(pooled.invalidate)
                     except BaseException:
-                        await conn.invalidate()
+                        await greenlet_spawn(pooled.invalidate)
                         raise
         finally:
             with suppress(exc.SQLAlchemyError, OSError):
-                await _through(conn.close())
+                await greenlet_spawn(pooled.close)
+
+    async def _pooled(self) -> PoolProxiedConnection:
+        try:
+            return await self.engine.raw_connection()
+        except (exc.SQLAlchemyError, OSError) as error:  # no server, or no connection left: the same to all who ask
+            raise translated(error) from error
 
     async def now(self) -> datetime:
         """The database's time."""
@@ -228,14 +236,14 @@ class Database:
 
     # -- who ------------------------------------------------------------------------------------------------------
 
-    async def _command(self, conn: AsyncConnection, raw: asyncpg.Connection, call: Call) -> Tx:
+    async def _command(self, core: Core, raw: asyncpg.Connection, call: Call) -> Tx:
         if call.once is None:
             row = await raw.fetchrow(_OPEN_READ, call.credential)
         else:
             row = await raw.fetchrow(_OPEN_ONCE, call.credential, call.route, call.once, call.digest)
         if row is None:
             raise Unauthenticated
-        tx = self._tx_of(conn, raw, row, call)
+        tx = self._tx_of(core, raw, row, call)
         if call.once is not None:
             tx.once = (f"http:{tx.actor}|{call.route}", call.once)
             tx.id_seed = "|".join(tx.once)
@@ -254,13 +262,13 @@ class Database:
         headers = tuple((name, value) for name, value in first["headers"])
         return Repeated(Answer(first["status"], first["body"], headers))
 
-    def _tx_of(self, conn: AsyncConnection, raw: asyncpg.Connection, row: Mapping[str, Any], call: Call) -> Tx:
+    def _tx_of(self, core: Core, raw: asyncpg.Connection, row: Mapping[str, Any], call: Call) -> Tx:
         grants = frozenset((product, role) for product, _, role in (grant.partition(" ") for grant in row["grants"]))
         scopes = frozenset(row["scopes"]) if row["scopes"] is not None else None
         who = Principal(row["issuer"], row["subject"], row["name"], grants, scopes)
-        return Tx(conn, raw, self.service, self.service, self.rights, row["now"], who.id, who, call.cause)
+        return Tx(core, raw, self.service, self.service, self.rights, row["now"], who.id, who, call.cause)
 
-    async def _job(self, conn: AsyncConnection, raw: asyncpg.Connection, held: Appointment) -> Tx:
+    async def _job(self, core: Core, raw: asyncpg.Connection, held: Appointment) -> Tx:
         now = await raw.fetchval(
             "SELECT daymark_now() FROM agenda WHERE job = $1 AND subject = $2 AND token = $3 AND revision = $4",
             held.job,
@@ -271,7 +279,7 @@ class Database:
         if now is None:
             raise StaleAppointment(f"{held.job} {held.subject}")
         actor = f"daymark|{self.service}"
-        tx = Tx(conn, raw, self.service, self.service, self.rights, now, actor, appointment=held)
+        tx = Tx(core, raw, self.service, self.service, self.rights, now, actor, appointment=held)
         tx.cause, tx.traceparent = f"{held.job} {held.subject}"[:200], held.traceparent
         return tx
 

@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 from sqlalchemy import Executable, Row, Table
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared import access
 from shared.access import Principal, Rights
@@ -25,15 +24,17 @@ from shared.answers import Answer
 from shared.bus import MAX_LETTER_BYTES
 from shared.bus.kept import kept
 from shared.contracts import Event, Fact, to_wire
+from shared.db.core import Core, put
 from shared.db.tables import LANES
 from shared.errors import Invalid
 from shared.jsons import dumps
 from shared.telemetry import current_traceparent
 
 if TYPE_CHECKING:
-    from asyncpg import Connection
+    import asyncpg
 
 _Entry = tuple[int, datetime, Mapping[str, Any] | None, str | None]  #: of the agenda: revision, due at, payload, trace
+Work = Literal["letters", "appointments"]  #: that a commit leaves to others: to be sent, to be done at once
 _EVENTS = uuid.UUID("6f1d1d0c-6b77-5c0e-9a5e-3c4f7a2b9d10")
 
 
@@ -63,8 +64,8 @@ class StaleAppointment(Exception):
 class Tx:
     """What a handler, step or job holds while its one transaction is open."""
 
-    conn: AsyncConnection
-    raw: Connection
+    core: Core
+    raw: asyncpg.Connection
     service: str
     schema: str
     rights: Rights
@@ -80,6 +81,7 @@ class Tx:
     event_ids: list[str] = field(default_factory=list)
     action: str | None = None
     refused_object: str = ""
+    left: set[Work] = field(default_factory=set)  #: what there is to do once this has committed
     _ordinal: int = 0
     _letters: list[tuple[Any, ...]] = field(default_factory=list)
     _audits: list[dict[str, Any]] = field(default_factory=list)
@@ -109,18 +111,18 @@ class Tx:
 
     async def execute(self, statement: Executable, rows: Sequence[Mapping[str, Any]] | None = None) -> int:
         """Run a Core statement; the number of rows it touched."""
-        result = await self.conn.execute(statement, rows)
+        result = await self.core.execute(statement, rows)
         return int(result.rowcount)
 
     async def all(self, statement: Executable) -> Sequence[Row[Any]]:
-        return (await self.conn.execute(statement)).all()
+        return (await self.core.execute(statement)).all()
 
     async def one(self, statement: Executable) -> Row[Any] | None:
         """The first row, or None."""
-        return (await self.conn.execute(statement)).first()
+        return (await self.core.execute(statement)).first()
 
     async def scalar(self, statement: Executable) -> Any:
-        return (await self.conn.execute(statement)).scalar()
+        return (await self.core.execute(statement)).scalar()
 
     def add(self, table: Table, row: dict[str, Any]) -> None:
         """Write `row`, whose primary key cannot be there yet, when the transaction ends: half the cost of `put`.
@@ -248,7 +250,7 @@ class Tx:
             )
         self._adds.clear()
         for table, rows in self._puts.items():
-            await self._write(table, rows, self._newer[table])
+            await put(self.raw, self.schema, table, rows, self._newer[table])
         self._puts.clear()
         held = self.appointment
         ends_it = held is not None and not self.keep_appointment and not self._agenda
@@ -273,31 +275,12 @@ class Tx:
         if found is None:
             raise StaleAppointment(f"{held.job} {held.subject}")
 
-    async def _write(self, table: Table, rows: list[dict[str, Any]], newer: str | None) -> None:
-        keys = [column.name for column in table.primary_key]
-        best: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for row in rows:
-            at = tuple(row[name] for name in keys)
-            if at not in best or (newer and row[newer] > best[at][newer]):
-                best[at] = row
-        rows = list(best.values())
-        names = list(rows[0])
-        columns = ", ".join(f'"{name}"' for name in names)
-        full = f'"{self.schema}"."{table.name}"'
-        conflict = "DO NOTHING"
-        if newer:
-            sets = ", ".join(f'"{name}" = excluded."{name}"' for name in names if name not in keys)
-            held = ", ".join(f'"{name}"' for name in keys)
-            conflict = f'({held}) DO UPDATE SET {sets} WHERE t."{newer}" < excluded."{newer}"'
-        # Names come from our own table declarations, values only from the parameter.
-        await self.raw.execute(
-            f"INSERT INTO {full} AS t ({columns}) SELECT {columns} "
-            f"FROM json_populate_recordset(NULL::{full}, $1::json) ON CONFLICT {conflict}",
-            orjson.dumps(rows, default=_plain, option=orjson.OPT_UTC_Z).decode(),
-        )
-
     async def _flush_plumbing(self, ended: Appointment | None) -> None:
         """Write letters, audit, agenda and answer in one statement. `ended`: forgotten, if still ours, or StaleAppointment."""
+        if self._letters:
+            self.left.add("letters")
+        if any(entry is not None and entry[1] <= self.now for entry in self._agenda.values()):
+            self.left.add("appointments")
         parts: list[str] = []
         values: list[Any] = []
 
@@ -391,10 +374,3 @@ class Tx:
         done = await self.raw.execute(f"WITH {clause} {last}" if before else last, *values)
         if ended is not None and done != "DELETE 1":
             raise StaleAppointment(f"{ended.job} {ended.subject}")
-
-
-def _plain(value: Any) -> Any:
-    """What PostgreSQL's json_populate_recordset reads as a column's value, of what JSON has no form for."""
-    if isinstance(value, bytes):
-        return "\\x" + value.hex()  # bytea's own form
-    raise TypeError(f"{type(value).__name__} has no JSON form")

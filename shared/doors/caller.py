@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import Annotated, Any
 
-from fastapi import Depends, Request, Security
+from fastapi import Request, Security
 from fastapi.security import HTTPBearer
 from starlette.datastructures import UploadFile
 
@@ -17,26 +17,29 @@ from shared.errors import Malformed, Unauthenticated
 COOKIE = "daymark_session"
 _ONCE = re.compile(r"[\x21-\x7e]{1,200}")
 
-#: Only for the documents: the judging is ours.
-_bearer = HTTPBearer(auto_error=False, description="An API key: `daymark keys create`.")
+
+class _Key(HTTPBearer):
+    """The dependency of every door that needs a key: in the documents a bearer key; the judging is ours."""
+
+    async def __call__(self, request: Request) -> Call:  # type: ignore[override]
+        """The call at this door. Raises Unauthenticated without any credential, Malformed for an unusable Idempotency-Key.
+
+        The browser's cookie is taken for reading only, so that no other site can make a browser change anything.
+        """
+        once = request.headers.get("idempotency-key")
+        if once is not None and not _ONCE.fullmatch(once):
+            raise Malformed("An Idempotency-Key is 1 to 200 visible ASCII characters.")
+        reads = request.method in ("GET", "HEAD")
+        return Call(
+            credential=credential(request),
+            route=f"{request.method} {getattr(request.scope.get('route'), 'path', request.url.path)}",
+            digest=b"" if reads else await _digest(request),
+            once=None if reads else once,
+            cause=once or request_id(request.scope),
+        )
 
 
-async def call(request: Request, _documented: Annotated[Any, Security(_bearer)] = None) -> Call:
-    """The call at this door. Raises Unauthenticated without any credential, Malformed for an unusable Idempotency-Key.
-
-    The browser's cookie is taken for reading only, so that no other site can make a browser change anything.
-    """
-    once = request.headers.get("idempotency-key")
-    if once is not None and not _ONCE.fullmatch(once):
-        raise Malformed("An Idempotency-Key is 1 to 200 visible ASCII characters.")
-    reads = request.method in ("GET", "HEAD")
-    return Call(
-        credential=credential(request),
-        route=f"{request.method} {getattr(request.scope.get('route'), 'path', request.url.path)}",
-        digest=b"" if reads else await _digest(request),
-        once=None if reads else once,
-        cause=once or request_id(request.scope),
-    )
+call = _Key(scheme_name="HTTPBearer", description="An API key: `daymark keys create`.")
 
 
 def credential(request: Request) -> bytes:
@@ -66,9 +69,9 @@ async def _digest(request: Request) -> bytes:
     return seen.digest()
 
 
-def deps_of(request: Request) -> Any:
-    """What the service's handlers are given, made when it started."""
+async def deps_of(request: Request) -> Any:
+    """What the service's handlers are given, made when it started. (A plain function FastAPI would run in a thread.)"""
     return request.app.state.deps
 
 
-Caller = Annotated[Call, Depends(call)]
+Caller = Annotated[Call, Security(call)]

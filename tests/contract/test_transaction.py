@@ -344,9 +344,17 @@ async def test_a_letter_committed_while_we_look_is_not_said_to_be_sent(bench: Be
 
 async def test_only_who_still_waits_for_a_commit_is_woken(bench: Bench) -> None:
     for _ in range(3):
-        bench.db.on_commit()  # of tasks that failed and were begun again
-    wake = bench.db.on_commit()
-    async with bench.db.house():
-        pass
-    assert wake.is_set()
-    assert len(bench.db._committed) == 1
+        bench.db.on_commit("letters")  # of tasks that failed and were begun again
+    letters, appointments = bench.db.on_commit("letters"), bench.db.on_commit("appointments")
+    async with bench.db.house() as tx:
+        tx.schedule("someday", "it", tx.now + timedelta(hours=24))
+    assert not letters.is_set()
+    assert not appointments.is_set()  # not due: whoever looks finds nothing
+    async with bench.db.house() as tx:
+        tx.emit(fact(tx), sequence=1)
+    assert letters.is_set()
+    assert not appointments.is_set()
+    async with bench.db.house() as tx:
+        tx.schedule("today", "it")
+    assert appointments.is_set()
+    assert [len(waiting) for waiting in bench.db._waiting.values()] == [1, 1]

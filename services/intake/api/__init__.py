@@ -1,12 +1,9 @@
 """intake's HTTP doors: parse, call one handler, answer. One file for each kind of thing."""
 
-from fastapi import APIRouter
-
 from services.intake.api import change_requests, events, evidence, products, releases
 from services.intake.api.evidence import UPLOADS
 
-router = APIRouter()
-for part in (products, releases, change_requests, evidence, events):
-    router.include_router(part.router)
+#: The busiest first: they are asked in this order whose a request is.
+routers = [change_requests.router, evidence.router, events.router, releases.router, products.router]
 
-__all__ = ["UPLOADS", "router"]
+__all__ = ["UPLOADS", "routers"]

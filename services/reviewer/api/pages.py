@@ -170,7 +170,7 @@ def _page(name: str, around: handlers.Surroundings, **values: Any) -> Response:
 
 async def _bare(request: Request, name: str, /, **values: Any) -> Response:
     """A page for whoever asks. That the clock is none of real time is on this one as well."""
-    now = await deps_of(request).db.movable_now()
+    now = await (await deps_of(request)).db.movable_now()
     return _html(name, now=now, is_movable=now is not None, **values)
 
 
