@@ -75,14 +75,18 @@ BENCHES = {"post_cr": post_cr}
 
 
 async def _prepared(url: str) -> str:
-    """Tables, an engineer, a product with a release; the engineer's key."""
+    """Tables and topics, an engineer, a product with a release; the engineer's key."""
+    from pydantic import SecretStr
+
+    from deploy.local.instance import prepare
     from services.intake import domain, handlers
     from shared.access import Call, hashed
     from shared.contracts import read_policy
-    from shared.db import Database, migrations
+    from shared.db import Database
     from shared.keys import create_key, grant
+    from shared.settings import Settings
 
-    await migrations.upgrade(url)
+    await prepare(url, Settings(database_url=SecretStr(url)))
     admin = await asyncpg.connect(url)
     try:
         _, key = await create_key(

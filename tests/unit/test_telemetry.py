@@ -86,6 +86,7 @@ def test_four_services_in_one_process_each_show_their_own_numbers() -> None:
         each.gauge("daymark_outbox_unsent", n)
         app = FastAPI(telemetry=each.for_fastapi(), openapi_url=None)
         app.add_api_route(f"/{each.service}/v1/things/{{id}}", _nothing)
+        each.watch(app)
         clients.append(TestClient(app))
     for each, client in zip(services, clients, strict=True):
         client.get(f"/{each.service}/v1/things/CR-4711")
