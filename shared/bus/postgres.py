@@ -19,7 +19,8 @@ from shared.bus import TP, ClaimPositions, Letter, SendUnknown, TopicSpec, refus
 from shared.bus import postgres_topics as topics
 from shared.bus.partitioner import partition_of
 from shared.bus.postgres_group import Member
-from shared.bus.postgres_line import Connection, Line
+from shared.bus.postgres_line import Line
+from shared.db.connection import Connection
 from shared.errors import Unavailable
 
 SEND_S = 10.0

@@ -19,8 +19,9 @@ from typing import TypeVar
 from uuid import UUID, uuid4
 
 from shared.bus import TP, Batch, ClaimPositions, PositionLost, Record
-from shared.bus.postgres_line import Connection, Line
+from shared.bus.postgres_line import Line
 from shared.bus.postgres_topics import table_of
+from shared.db.connection import Connection
 from shared.errors import Unavailable
 
 LEASE_S, BEAT_S = 10.0, 2.0

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import asyncpg
 
+from shared.db.connection import Connection
 from shared.errors import Unavailable
 
 T = TypeVar("T")
-Connection = Any  # asyncpg.Connection; asyncpg ships no types
 
 SETTINGS = {
     "application_name": "daymark bus",
@@ -43,7 +43,10 @@ class Line:
                 try:
                     if self._connection is None or self._connection.is_closed():
                         self._connection = await asyncpg.connect(
-                            self._dsn, command_timeout=within_s, server_settings=self._settings
+                            self._dsn,
+                            connection_class=Connection,
+                            command_timeout=within_s,
+                            server_settings=self._settings,
                         )
                     return await work(self._connection)
                 except BaseException:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import asyncpg
 
 from shared.bus import TopicSpec
-from shared.bus.postgres_line import Connection
+from shared.db.connection import Connection
 
 # Who may insert into a topic's table may draw its offsets, and nobody else: otherwise any service could tear gaps.
 SCHEMA = """

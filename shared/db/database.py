@@ -18,6 +18,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from shared.access import Call, Principal, Rights
 from shared.answers import Answer, Repeated
+from shared.db.connection import Connection
 from shared.db.core import Core
 from shared.db.tx import Appointment, StaleAppointment, Tx, Work
 from shared.errors import Busy, Conflict, DaymarkError, Forbidden, KeyReused, Unauthenticated, Unavailable
@@ -68,6 +69,7 @@ class Database:
             pool_timeout=5,
             pool_recycle=1800,
             connect_args={
+                "connection_class": Connection,
                 "timeout": 5,
                 "command_timeout": _COMMAND_TIMEOUT_S,
                 "server_settings": settings,

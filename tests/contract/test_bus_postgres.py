@@ -18,6 +18,7 @@ import pytest
 from deploy.local.postgres import Postgres
 from shared.bus import Letter, PositionLost, SendUnknown, TopicSpec, open_bus, postgres, postgres_group, postgres_line
 from shared.bus.postgres import PostgresBus
+from shared.db.connection import Connection
 from shared.errors import Unavailable
 from tests.contract.ledger import Ledger, hear, listen
 from tests.contract.test_bus import TICK, numbered
@@ -82,7 +83,7 @@ async def test_a_publisher_that_stops_before_its_commit_holds_up_nobody_for_long
     monkeypatch.setitem(postgres_line.SETTINGS, "idle_in_transaction_session_timeout", "500ms")
     stopped = postgres_line.Line(bus._dsn, None)
 
-    async def draw_and_stop(connection: postgres_line.Connection) -> None:
+    async def draw_and_stop(connection: Connection) -> None:
         await connection.execute("BEGIN; UPDATE bus.partitions SET next = next + 1")
         await asyncio.sleep(1.5)
 

@@ -14,6 +14,7 @@ from shared.agenda import Worker
 from shared.answers import Repeated
 from shared.contracts import CRWithdrawn
 from shared.db import Appointment, StaleAppointment, Tx, bootstrap
+from shared.db.connection import Connection
 from tests.contract import plumbing
 from tests.contract.plumbing import Bench, things
 from tests.servers.postgres import Databases
@@ -358,3 +359,23 @@ async def test_only_who_still_waits_for_a_commit_is_woken(bench: Bench) -> None:
         tx.schedule("today", "it")
     assert appointments.is_set()
     assert [len(waiting) for waiting in bench.db._waiting.values()] == [1, 1]
+
+
+async def test_a_process_asks_once_what_an_array_of_postgresqls_own_is_and_each_connection_about_other_types(
+    bench: Bench,
+) -> None:
+    async with bench.db.connection() as (_, raw):
+        assert isinstance(raw, Connection)
+    await bench.admin.execute("CREATE TYPE mood AS ENUM ('calm', 'shaken')")
+    for turn in range(2):
+        asked: list[str] = []
+        one = await asyncpg.connect(bench.url, connection_class=Connection)
+        try:
+            one.add_query_logger(lambda query, asked=asked: asked.append(query.query))
+            for times in range(2):
+                assert await one.fetchval("SELECT $1::circle[]", [asyncpg.Circle((1, 2), 3)]) == [((1, 2), 3)]
+                assert sum("typeinfo_tree" in query for query in asked) == (turn == 0), times
+            assert await one.fetchval("SELECT $1::mood[]", ["calm"]) == ["calm"]
+            assert sum("typeinfo_tree" in query for query in asked) == 1 + (turn == 0)
+        finally:
+            await one.close()
