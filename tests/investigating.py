@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -111,7 +111,7 @@ async def opened(postgres: Databases) -> AsyncIterator[House]:
     app.state.deps, app.state.db = hearer.deps, hearer.deps.db
     transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://daymark.test") as client:
-        house = House(hearer, client, datetime.now(UTC) - timedelta(days=7))
+        house = House(hearer, client, await hearer.db.now())
         for subject, *roles in PEOPLE:
             await house.person(subject, *roles)
         await house.person("stranger", "ptask", "engineer", product="scp")
