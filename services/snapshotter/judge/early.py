@@ -65,7 +65,7 @@ def early(days: Floats, benchmark: int, after: Floats, step_s: float) -> Early:
         floor = scale_of(x, 0, y).floor
         qb, qy = x.q[:, 0], y.q[:, 0]
         whole = np.abs(np.log((qy[4] - qy[2] + floor) / (qb[4] - qb[2] + floor)))
-        blockwise = median(np.log((y.hour_spread[0] + floor[:, None]) / (x.hour_spread[0] + floor[:, None])))
+        blockwise = median(np.log((y.hour_spread(0) + floor[:, None]) / (x.hour_spread(0) + floor[:, None])))
         wider = np.fmin(whole, np.abs(blockwise)) / WIDER_LIMIT
         constant = qb[0] == qb[-1]
         zero = constant & (qb[0] == 0)

@@ -48,10 +48,9 @@ class Days:
     dead: Floats  # longest run of exactly 0, as a share of the day
     tick: Floats  # smallest step between two values that were seen (NaN on days that are not near)
 
-    @property
-    def hour_spread(self) -> Floats:
-        """(D, N, H) 90 % - 10 % quantile inside the hour."""
-        return self.hour_up + self.hour_down
+    def hour_spread(self, days: int | slice = slice(None), series: slice = slice(None)) -> Floats:
+        """(D, N, H) 90 % - 10 % quantile inside the hour, of some of the days and series."""
+        return np.asarray(self.hour_up[days, series] + self.hour_down[days, series])
 
 
 HOUR_QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)

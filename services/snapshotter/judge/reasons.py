@@ -200,8 +200,8 @@ def _told(seen: Seen, view: str) -> tuple[float, float, float | None, str]:
         what = "was 0" if dead else "stood still at one value"
         return was, now, None, f"{rule.title} {what} for {run:.1f} h without a break (at most {longest:.1f} h before)"
     if view == "spread":
-        was = seen.unit(_mid(seen.x.hour_spread[b, j]))
-        now = seen.unit(_mid(seen.y.hour_spread[0, j]))
+        was = seen.unit(_mid(seen.x.hour_spread(b)[j]))
+        now = seen.unit(_mid(seen.y.hour_spread(0)[j]))
         verb = "spreads wider" if now > was else "spreads less"
         return was, now, None, f"{rule.title} {verb} inside an hour: {_change(rule, was, now)} between 10 % and 90 %"
     if view == "upper tail":

@@ -14,13 +14,17 @@ from services.snapshotter.judge.views.scale import Scale, quantile_of, quantiles
 def beyond(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Floats]:
     """Each number of the day beyond the highest of the earlier days, in units of its usual movement between days."""
     steps = after.residual.shape[-1]
+    half = slice(earlier.read.shape[1] // 2)  # the spread of what follows, the mirror, is the same
     least = 2 * s.tick + 1e-300
     plain = {"q50": 3, "q5": 1, "q25": 2, "q75": 4, "q95": 5, "q100": 6}
     pairs = {k: (earlier.q[i], after.q[i, 0]) for k, i in plain.items()}
     pairs |= {k: (earlier.r[i], after.r[i, 0]) for k, i in {"r97": 3, "r995": 4, "r100": 5}.items()}
     pairs["mean"] = (earlier.mean, after.mean[0])
     logs = {
-        "sp": (np.log(median(earlier.hour_spread) + s.floor), np.log(median(after.hour_spread[0]) + s.floor)),
+        "sp": (
+            np.log(np.tile(median(earlier.hour_spread(series=half)), 2) + s.floor),
+            np.log(median(after.hour_spread(0)) + s.floor),
+        ),
         "no": (np.log(earlier.noise + s.floor), np.log(after.noise[0] + s.floor)),
         "nz": (np.log((1 - earlier.zeros) * steps + 2), np.log((1 - after.zeros[0]) * steps + 2)),
         "sm": (
@@ -56,14 +60,17 @@ def pairs_beyond(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[s
         v, most = np.concatenate([up, down]), np.tile(np.fmax.reduce(np.fmax(*past[k]), axis=0), 2)
         out["p_" + k] = ratio(v - most, s.usual)
         out["pr_" + k] = ratio(v, np.fmax(most, 0) + 0.1 * s.usual)
-    for k, field in (("sp", "hour_spread"), ("sn", "hour_noise"), ("top", "hour_top")):
-        rows = np.s_[:] if k == "top" else np.s_[:half]  # spread and noise are the same upside down
-        floor = s.floor[rows, None]
-        logs = np.log(getattr(earlier, field)[:, rows] + floor)
-        day = np.log(getattr(after, field)[0, rows] + floor)
-        was = np.abs(median(np.diff(logs, axis=0)))
+    own = np.s_[:half]  # spread and noise are the same upside down
+    for k, was, day in (
+        ("sp", earlier.hour_spread(series=own), after.hour_spread(0, own)),
+        ("sn", earlier.hour_noise[:, own], after.hour_noise[0, own]),
+        ("top", earlier.hour_top, after.hour_top[0]),
+    ):
+        floor = s.floor[: day.shape[0], None]
+        logs, day = np.log(was + floor), np.log(day + floor)
+        moved = np.abs(median(np.diff(logs, axis=0)))
         above = day - np.fmax.reduce(logs, axis=0)
-        found = {"p_": median(day - logs[benchmark]) - np.fmax.reduce(was, axis=0), "x_": median(above)}
+        found = {"p_": median(day - logs[benchmark]) - np.fmax.reduce(moved, axis=0), "x_": median(above)}
         found["xs_"] = (above > 0).mean(-1)
         out |= {name + k: v if k == "top" else np.tile(v, 2) for name, v in found.items()}
     return out

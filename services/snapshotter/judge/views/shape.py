@@ -13,7 +13,7 @@ from services.snapshotter.judge.views.scale import Scale, quantile_of, ratio
 
 def spread(earlier: Days, benchmark: int, after: Days, s: Scale) -> dict[str, Floats]:
     """Inside each hour, and from step to step, as logarithms of ratios (0 = unchanged)."""
-    sb, sy = earlier.hour_spread[benchmark], after.hour_spread[0]
+    sb, sy = earlier.hour_spread(benchmark), after.hour_spread(0)
     qb, qy, rb, ry = earlier.q[:, benchmark], after.q[:, 0], earlier.r[:, benchmark], after.r[:, 0]
     hours = np.log((sy + s.floor[:, None]) / (sb + s.floor[:, None]))
     wider = median(sy - sb)
