@@ -9,6 +9,7 @@ import json
 import sys
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ import numpy as np
 
 from services.snapshotter.domain import limit
 from services.snapshotter.judge import Comparison, Rule, Window, judge
+from services.snapshotter.judge.early import LIMIT_ALONE
+from tests.judge.fit import ABOVE_ALONE, folds_by_entity
 from tests.judge.rows import data_folder, library
 
 LOOKS = (15, 30, 60, 120, 180, 360, 720)
@@ -94,8 +97,9 @@ def looked(q: Quiet) -> list[float]:
     return row
 
 
-def found(q: Quiet, minutes: int, days: int) -> tuple[bool, bool, np.ndarray]:
-    """Whether a quiet window moved, whether it needs a person, and (injections, N) what moved when each SLI was changed."""
+def found(q: Quiet, minutes: int, days: int) -> tuple[bool, bool, np.ndarray, str]:
+    """Whether a quiet window moved, whether it needs a person, (injections, N) what moved when each SLI was changed, and by
+    which view the quiet window moved: a view that is scored counts before one that is not (`constant`)."""
     benchlib, rng = library(data_folder(), "benchlib"), np.random.default_rng(q.seed)  # type: ignore[arg-type]
     quiet = q.after(minutes)
     same = q.values[:, q.at - q.per_day : q.at - q.per_day + quiet.shape[1]]
@@ -104,11 +108,66 @@ def found(q: Quiet, minutes: int, days: int) -> tuple[bool, bool, np.ndarray]:
                   for a, b in zip(quiet, same, strict=True)])
         for kind, size, sign in INJECTED
     ]  # fmt: skip
-    outcomes = np.array([a.outcome for a in q.asked(np.vstack([quiet, *changed]), days, 0.0, 0.0)])
-    outcomes = outcomes.reshape(1 + len(INJECTED), -1)
+    answers = q.asked(np.vstack([quiet, *changed]), days, 0.0, 0.0)
+    outcomes = np.array([a.outcome for a in answers]).reshape(1 + len(INJECTED), -1)
+    raised = [a for a in answers[: len(quiet)] if a.outcome == "moved"]
+    by = max(raised, key=lambda a: a.numbers.get("score", 0.0)).view if raised else None
     varies = np.nanstd(quiet, axis=1) > 0
     moved = bool((outcomes[0] == "moved").any())
-    return moved, not moved and bool((outcomes[0] != "steady").any()), (outcomes[1:, varies] == "moved")
+    return moved, not moved and bool((outcomes[0] != "steady").any()), (outcomes[1:, varies] == "moved"), by or ""
+
+
+def alone() -> Iterator[tuple[str, float, float]]:
+    """Quiet windows of 1 to 3 h of every entity against the same hours a day before, nothing else known: (entity, how far
+    the farthest SLI is in usual movements, the same when one SLI doubled)."""
+    folder = data_folder()
+    benchlib = library(folder, "benchlib")  # type: ignore[arg-type]
+    for entity, e in benchlib.load(str(folder / "dev"))[0].items():  # type: ignore[operator]
+        rng, day, drawn = np.random.default_rng([3, zlib.crc32(entity.encode())]), DAY_S // e["step_s"], 0
+        for _ in range(0 if entity.startswith("pet") else 400):
+            n = int(rng.integers(1, 4)) * 3600 // e["step_s"]
+            first = int(rng.integers(0, max(1, e["x"].shape[1] - day - n)))
+            at = slice(first, first + n), slice(first + day, first + day + n)
+            if len(e["label"][at[1]]) < n or any((e["label"][part] != 0).any() for part in at):
+                continue
+            before, after = (e["x"][:, part].astype(np.float64) for part in at)
+            doubled = after.copy()
+            doubled[rng.integers(len(after))] *= 2
+            yield entity, *(_farthest(before, v, e["step_s"]) for v in (after, doubled))
+            if (drawn := drawn + 1) == 30:
+                break
+
+
+def _farthest(before: np.ndarray, after: np.ndarray, step_s: int) -> float:
+    """In usual movements; infinite when something else than a level moved."""
+    none: tuple[None, ...] = (None,) * len(after)
+    rules = [Rule(f"s{i}", f"s{i}", "", "both", 0.0, 0.0, True) for i in range(len(after))]
+    start = float(TUESDAY - DAY_S)
+    found = judge(
+        Window(start, step_s, 0.0, before, none), Window(float(TUESDAY), step_s, 0.0, after, none), rules,
+        deployed_at_s=float(TUESDAY),
+    )  # fmt: skip
+    if any(c.outcome == "moved" and not (c.view or "").startswith("level") for c in found):
+        return float("inf")
+    return max((c.numbers.get("score", 0.0) * LIMIT_ALONE for c in found), default=0.0)
+
+
+def tell_alone() -> None:
+    """What windows by themselves raise, and the limit that the other folds' windows ask for."""
+    rows = list(alone())
+    entity, quiet, doubled = (
+        np.array([r[0] for r in rows]),
+        np.array([r[1] for r in rows]),
+        np.array([r[2] for r in rows]),
+    )
+    fold = np.vectorize(folds_by_entity(entity.tolist()).get)(entity)
+    limits = {int(f): float(np.quantile(quiet[fold != f], 1 - ABOVE_ALONE, method="higher")) for f in np.unique(fold)}
+    held = np.mean(quiet > np.vectorize(limits.get)(fold))
+    print(
+        f"windows of 1 to 3 h, nothing else known: {len(rows)} quiet ones; {LIMIT_ALONE:g} usual movements are passed by"
+        f" {np.mean(quiet > LIMIT_ALONE):.2%}, by {np.mean(doubled > LIMIT_ALONE):.2%} when one SLI doubled; {ABOVE_ALONE:.1%} pass"
+        f" {np.quantile(quiet, 1 - ABOVE_ALONE):.2f}; limits by entity {sorted(limits.values())} pass {held:.2%}"
+    )
 
 
 def main() -> None:
@@ -121,6 +180,7 @@ def main() -> None:
         least = np.array([limit(len(looks), n) for n in slis])
         return float(np.mean(table[:, [LOOKS.index(each) for each in looks]].max(axis=1) >= least))
 
+    tell_alone()
     print(f"{len(pairs)} quiet pairs of days, {slis.min()} to {slis.max()} SLIs each")
     for minutes in LOOKS:
         print(f"  one look after {minutes:4} min: {rate((minutes,)):6.2%}")
@@ -134,7 +194,8 @@ def main() -> None:
             share = " ".join(f"{v:.3f}" for v in hits.mean(axis=1))
             print(
                 f"  {minutes:3} min, {days} days: moved {np.mean([r[0] for r in rows]):6.2%}, a person"
-                f" {np.mean([r[1] for r in rows]):6.2%} of {len(rows)}; found {share} of {hits.shape[1]}"
+                f" {np.mean([r[1] for r in rows]):6.2%} of {len(rows)}; found {share} of {hits.shape[1]};"
+                f" moved by {dict(Counter(r[3] for r in rows if r[0]))}"
             )
 
 

@@ -28,7 +28,7 @@ from tests.judge.rows import build, data_folder, source_of
 QUIET = ("natural_lab", "null")  # label-verified normal days, of the benchmark and drawn
 # The share of normal days, drawn ones included, that a limit leaves above: with one earlier day, with several. So many that
 # tables and plain rules together alarm on less than `alarms.ALARMS` of the label-verified ones.
-ABOVE_ALONE, ABOVE_SEVERAL = 0.045, 0.037
+ABOVE_ALONE, ABOVE_SEVERAL = 0.047, 0.038
 # Of a thousand normal days so many may have a number beyond its extreme.
 PER_THOUSAND = {"mean_A": 1, "tail_r100": 1, "zeros_d": 1, "overh_w": 1, "g_q100": 2, "endh_A": 1, "ex_end": 1}
 MARGIN = {
