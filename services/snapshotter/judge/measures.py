@@ -87,17 +87,17 @@ def measure(
     # Halves, then hours, then the day are sorted in their place.
     blocks = values.reshape(d, n, hours, width)
     half_mid, tick = np.full((d, n, 2 * hours), np.nan), np.full((d, n), np.nan)
-    half_mid[near:] = _halves(blocks[near:])
+    half_mid[near:] = _halves(blocks[near:], full)
     blocks.sort(axis=-1)
-    got = count_of(blocks)
+    got = width if full else count_of(blocks)
     enough = got >= max(1.0, HOUR_READ * width)
     low, lower, mid, upper, high = (_where(enough, v) for v in quantiles(blocks, got, HOUR_QUANTILES))
     outer = d - 1 if full and width >= LONG_HOUR else 0  # of these days the outermost residuals will do
-    residual, r = _residuals(blocks[outer:], mid[outer:], work[: d - outer])
+    residual, r = _residuals(blocks[outer:], mid[outer:], work[: d - outer], full)
     r = np.concatenate([_outermost(blocks[:outer], mid[:outer]), r], axis=1) if outer else r
     last = residual[-1:].copy() if full else np.where(np.isnan(residual[-1:]), np.inf, residual[-1:])
     values.sort(axis=-1)
-    count = count_of(values)
+    count = t if full else count_of(values)
     q = np.stack(quantiles(values, count, QUANTILES))
     tick[near:] = _tick(_steps(values[near:], work[: d - near]), full)
     count = count + np.zeros((d, n), np.intp)
@@ -140,12 +140,12 @@ def _movements(rows: Floats, hours: int, room: Floats, full: bool) -> tuple[Floa
     return noise, hour_noise, (longest_run(same) + 1) / t
 
 
-def _residuals(blocks: Floats, mid: Floats, out: Floats) -> tuple[Floats, Floats]:
+def _residuals(blocks: Floats, mid: Floats, out: Floats, full: bool) -> tuple[Floats, Floats]:
     """(..., H, B) sorted hours and their medians -> (..., T) what the samples stand out by, ascending, in `out`, and its
     quantiles, (6, ...)."""
     np.subtract(blocks, mid[..., None], out=out.reshape(blocks.shape))
     out.sort(axis=-1)
-    return out, np.stack(quantiles(out, count_of(out), RESIDUALS))
+    return out, np.stack(quantiles(out, out.shape[-1] if full else count_of(out), RESIDUALS))
 
 
 def _outermost(blocks: Floats, mid: Floats) -> Floats:
@@ -170,7 +170,7 @@ def _outermost(blocks: Floats, mid: Floats) -> Floats:
             sure &= s[..., places[2][0] + 1] <= inner.min(axis=-1)
     if not sure.all():
         some = blocks[~sure]
-        out[:, ~sure] = _residuals(some, mid[~sure], np.empty((len(some), last + 1)))[1]
+        out[:, ~sure] = _residuals(some, mid[~sure], np.empty((len(some), last + 1)), True)[1]
     return out
 
 
@@ -192,7 +192,7 @@ def parted(d: Days) -> tuple[Days, Days]:
     return Days(**earlier, residual=np.empty((*earlier["read"].shape, 0))), Days(**last, residual=d.residual)
 
 
-def _halves(blocks: Floats) -> Floats:
+def _halves(blocks: Floats, full: bool) -> Floats:
     """(D, N, H, B) hours -> (D, N, 2H) medians of their halves, which are left sorted where they are of equal length.
 
     An hour of one step has two halves alike.
@@ -203,7 +203,7 @@ def _halves(blocks: Floats) -> Floats:
     if width % 2 == 0:
         s = blocks.reshape(d, n, 2 * hours, width // 2)
         s.sort(axis=-1)
-        got = count_of(s)
+        got = width // 2 if full else count_of(s)
         return _where(got >= max(1.0, HOUR_READ * width / 2), quantile(s, got, 0.5))
     out = np.empty((d, n, hours, 2))
     for k, part in enumerate((blocks[..., : width // 2], blocks[..., width // 2 :])):
