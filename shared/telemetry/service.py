@@ -12,16 +12,13 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.instrumentation.sqlalchemy.engine import EngineTracer
 from opentelemetry.metrics import Counter, Histogram
 from opentelemetry.metrics import _Gauge as Gauge
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
@@ -41,6 +38,10 @@ from shared.clock import monotonic_s
 from shared.telemetry.logs import current_service, named
 from shared.telemetry.metrics import DURATION_BUCKETS, METRICS, Metric
 from shared.telemetry.traces import begun, from_traceparent
+
+if TYPE_CHECKING:
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
 _KINDS: dict[Kind, SpanKind] = {
@@ -106,6 +107,10 @@ class Telemetry:
         if processor is not None:
             self.tracer_provider.add_span_processor(processor)
         if otlp_endpoint is not None:
+            # Here, because most processes have nowhere to send to: a tenth of a start.
+            from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
             base = otlp_endpoint.rstrip("/")
             spans = OTLPSpanExporter(endpoint=f"{base}/v1/traces", timeout=_EXPORT_TIMEOUT_S)
             numbers = OTLPMetricExporter(endpoint=f"{base}/v1/metrics", timeout=_EXPORT_TIMEOUT_S)
@@ -173,6 +178,8 @@ class Telemetry:
         unless told not to look, and ignores all calls but the first.
         """
         if self.is_tracing:
+            from opentelemetry.instrumentation.sqlalchemy.engine import EngineTracer  # as the exporters, above
+
             usage = self._meter.create_up_down_counter("db.client.connections.usage", unit="{connection}")
             EngineTracer(self.tracer, engine.sync_engine, usage)  # type: ignore[no-untyped-call]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata as installed
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -156,3 +157,21 @@ def test_the_commands_run_where_only_their_extra_is(
     assert ended.value.exit_code == 2
     monkeypatch.setenv("DAYMARK_DATABASE_URL", "postgresql://x")
     assert admin_url() == "postgresql://x"
+
+
+def test_a_start_imports_nothing_that_it_has_no_use_for() -> None:
+    """A service's start is nearly all imports; each of these would be a tenth of it, or more."""
+    idle = (
+        "aiokafka",
+        "alembic",
+        "google.protobuf",
+        "httpx2",
+        "numpy",
+        "obstore",
+        "opentelemetry.exporter.otlp",
+        "requests",
+        "scipy",
+    )
+    asked = f"import sys, services.reviewer.app; print(*sorted(set(sys.modules) & set({idle})))"
+    told = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == []
