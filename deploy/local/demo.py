@@ -14,7 +14,7 @@ import httpx2
 from deploy.local.postgres import Postgres, PostgresError, default_home
 from deploy.local.story import DAYS, Teller, present, tell
 from deploy.local.telemetry import DemoTelemetry
-from deploy.local.up import INTERRUPTED, Running, invitation, move_clock, up
+from deploy.local.up import INTERRUPTED, Running, invitation, make_home, move_clock, up
 from shared.clock import wall
 
 
@@ -83,7 +83,7 @@ def _clear(home: Path, begun: Path, told: Path, out: TextIO) -> None:
         (home / "keys.json").unlink(missing_ok=True)
     elif (home / "data").exists():
         raise SystemExit(f"{home} holds an instance that is no demo. Name an empty place with --home.")
-    home.mkdir(parents=True, exist_ok=True)
+    make_home(home)
     begun.touch()
 
 

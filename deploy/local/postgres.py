@@ -56,12 +56,15 @@ class PostgresError(Exception):
 
 def default_home() -> Path:
     """Where an instance keeps its data: `DAYMARK_HOME`; else as root `/var/lib/daymark`, which the server's account
-    can enter; else the user's data directory."""
+    can enter; else the user's data directory. Ends the process with a sentence where a user has none."""
     if given := os.environ.get("DAYMARK_HOME"):
         return Path(given).expanduser().absolute()
     if os.geteuid() == 0:
         return Path("/var/lib/daymark")
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "daymark"
+    try:
+        return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "daymark"
+    except RuntimeError:
+        raise SystemExit("You have no home here: set DAYMARK_HOME to a place that you may write to.") from None
 
 
 class Postgres:
@@ -253,6 +256,8 @@ class Postgres:
 
     def _make_cluster(self) -> None:
         """initdb beside, then one rename: a cluster is whole or not there."""
+        if self._account is None:
+            _refuse_nameless()
         part = self.home / "data.part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o700)
@@ -330,6 +335,17 @@ class Postgres:
 def _environment() -> dict[str, str]:
     """Nothing of ours: neither PG* variables that would change the server, nor secrets that it has no use for."""
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+
+
+def _refuse_nameless() -> None:
+    """initdb, and the server that it runs, ask what our uid is called before all else, and no option answers for it."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise PostgresError(
+            f"PostgreSQL makes its data only for a user with a name, and uid {os.geteuid()} has none here: start Daymark as a"
+            " user of /etc/passwd, add a line for this uid there, or set DAYMARK_DATABASE_URL to a server that runs already."
+        ) from None
 
 
 def _named_account() -> tuple[int, int]:

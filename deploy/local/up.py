@@ -58,7 +58,7 @@ def up(
     home = (home or default_home()).absolute()
     port = port if port is not None else int(os.environ.get("DAYMARK_PORT", "8080"))
     configure_logs(level=os.environ.get("DAYMARK_LOG_LEVEL", "WARNING"))
-    home.mkdir(parents=True, exist_ok=True)
+    make_home(home)
     # uvicorn gives a signal back when it has ended; SIGTERM as it is would end us before the database is.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     given = os.environ.get("DAYMARK_DATABASE_URL")
@@ -81,6 +81,16 @@ def up(
         if server is not None:
             server.stop()
         print(f"Stopped. {farewell()}", flush=True, file=sys.stderr if as_json else sys.stdout)
+
+
+def make_home(home: Path) -> None:
+    """The directory, where it is new. Ends the process with one sentence where that cannot be."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(
+            f"{home} cannot be made ({error.strerror}): set DAYMARK_HOME to a place of your own."
+        ) from None
 
 
 async def _serve(
