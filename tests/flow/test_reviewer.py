@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
+import orjson
 import pytest
 
+from shared.bus.kept import given_back
 from shared.contracts import CRChanged, from_wire
 from tests.reviewing import House, alone, codes, gate, go_for, in_review, ready
 from tests.servers.postgres import Databases
@@ -48,6 +50,25 @@ async def test_a_change_that_nobody_looked_at_is_told_every_reason(house: House)
         "go_missing",
     }
     assert all(reason["sentence"].endswith(".") for reason in answer["reasons"])
+
+
+async def test_before_a_policy_was_heard_the_answer_is_no_and_all_that_is_kept_of_it_says_why(house: House) -> None:
+    story = Story(datetime.now(UTC) - timedelta(hours=1))
+    story.register("CR-1", "epl", None, "Bare")
+    await house.hear(*story.events)
+    answer = await gate(house)
+    assert not answer["go"] and answer["enforcement"] == "enforce" and answer["policy_version"] is None
+    (why,) = [reason["sentence"] for reason in answer["reasons"] if reason["code"] == "no_policy"]
+    assert why == "No policy of epl has been heard: this answer rests on none, and none is a no."
+    async with house.db.connection() as (_, raw):
+        (letter,) = await raw.fetch(
+            "SELECT value, headers::text AS headers FROM outbox WHERE topic = 'daymark.reviews'"
+        )
+        (row,) = await raw.fetch("SELECT policy_version, detail FROM audit WHERE action = 'ask_gate'")
+    event = from_wire(letter["value"], given_back(orjson.loads(letter["headers"])))
+    assert event is not None and event.policy_version is None and not event.data.go
+    assert "no_policy" in {reason.code for reason in event.data.reasons}
+    assert row["policy_version"] is None and "no_policy" in str(row["detail"])
 
 
 @pytest.mark.parametrize("enforcement", ["observe", "advise"])

@@ -88,7 +88,8 @@ def _of_state(dossier: Dossier) -> list[GateReason]:
     if dossier.release is not None and dossier.release.state == "closed" and dossier.deployed is None:
         found.append(GateReason(code="release_closed", sentence=f"The release {dossier.release.name} is closed."))
     if dossier.before.policy is None:
-        found.append(GateReason(code="no_policy", sentence=f"No policy of {dossier.product_id} is known."))
+        sentence = f"No policy of {dossier.product_id} has been heard: this answer rests on none, and none is a no."
+        found.append(GateReason(code="no_policy", sentence=sentence))
     return found
 
 

@@ -301,6 +301,7 @@ async def ask_gate(deps: Deps, call: Call, cr_id: str, heard: str | None) -> Ans
             policy_version=found.policy_version,
             answer_id=answer_id,
             go=found.go,
+            reasons=[reason.code for reason in found.reasons],  # an answer under no policy version says so here as well
         )
         return tx.answer(200, _said_by_gate(found, answer_id))
 
