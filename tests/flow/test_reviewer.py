@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from shared.bus.kept import given_back
-from shared.contracts import CRChanged, from_wire
+from shared.contracts import CRChanged, GateAnswered, from_wire
 from tests.reviewing import House, alone, codes, gate, go_for, in_review, ready
 from tests.servers.postgres import Databases
 from tests.stories import Story, policy
@@ -66,7 +66,8 @@ async def test_before_a_policy_was_heard_the_answer_is_no_and_all_that_is_kept_o
         )
         (row,) = await raw.fetch("SELECT policy_version, detail FROM audit WHERE action = 'ask_gate'")
     event = from_wire(letter["value"], given_back(orjson.loads(letter["headers"])))
-    assert event is not None and event.policy_version is None and not event.data.go
+    assert event is not None and isinstance(event.data, GateAnswered)
+    assert event.policy_version is None and not event.data.go
     assert "no_policy" in {reason.code for reason in event.data.reasons}
     assert row["policy_version"] is None and "no_policy" in str(row["detail"])
 

@@ -102,8 +102,8 @@ async def release(call: Caller, deps: Deps, release_id: str) -> Response:
 
 @router.get("/change-requests/{cr_id}")
 async def change_request(call: Caller, deps: Deps, cr_id: str) -> Response:
-    around, found, line = await handlers.dossier_page(deps, call, _name(cr_id))
-    return _page("change_request", around, dossier=found, line=line)
+    around, found, line, product_name = await handlers.dossier_page(deps, call, _name(cr_id))
+    return _page("change_request", around, dossier=found, line=line, product_name=product_name)
 
 
 @router.get("/glossary")

@@ -5,6 +5,7 @@ Every colour comes with a word and a sign, so that nothing is said by colour alo
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -104,10 +105,29 @@ def http_url(link: str | None) -> str | None:
     return link if parts.scheme in ("http", "https") and parts.netloc else None
 
 
-def number(value: float | None) -> str:
+#: The unit of shares 0 to 1. People read them in percent; everything that is stored or answered keeps them as they are.
+SHARE = "ratio"
+_N = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+#: All numbers of one measurement in a sentence: `0.004 -> 0.012 ratio`, `0.004 to 0.005 and differed by 0.0001 ratio`.
+_SHARES = re.compile(rf"(?<![\w.])(?:{_N}(?: -> | to | and differed by | and ))*{_N} {SHARE}\b")
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """A number of that unit, as a page shows it beside `unit_of` the unit."""
     if value is None:
         return "–"
+    if unit == SHARE:
+        value *= 100
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def unit_of(unit: str) -> str:
+    return "%" if unit == SHARE else unit
+
+
+def _in_percent(found: re.Match[str]) -> str:
+    numbers = found[0].removesuffix(f" {SHARE}")
+    return re.sub(rf"(?<![\w.]){_N}", lambda each: f"{float(each[0]) * 100:.4g} %", numbers)
 
 
 def percent(value: float | None) -> str:
@@ -115,8 +135,9 @@ def percent(value: float | None) -> str:
 
 
 def sentence(text: str) -> str:
-    """A sentence of the judge as print sets it: its arrows are two characters on a wire, its full stop is left out."""
-    return ended(text.replace(" -> ", " → "))
+    """A sentence of the judge as print sets it: its arrows are two characters on a wire, its full stop is left out, and
+    shares are percents."""
+    return ended(_SHARES.sub(_in_percent, text).replace(" -> ", " → "))
 
 
 def many(n: int, thing: str) -> str:
@@ -309,7 +330,8 @@ def deviated(one: Deviation) -> str:
         return sentence(one.sentence)
     change = f" ({percent(one.effect_relative)})" if one.effect_relative is not None else ""
     more = f", and {many(one.slis_moved - 1, 'more SLI')} moved" if one.slis_moved > 1 else ""
-    return f"{one.title}: {number(one.before)} → {number(one.after)} {one.unit}{change}{more}."
+    before, after = number(one.before, one.unit), number(one.after, one.unit)
+    return f"{one.title}: {before} → {after} {unit_of(one.unit)}{change}{more}."
 
 
 WAITING: dict[str, tuple[Tone, str]] = {

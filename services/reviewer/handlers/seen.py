@@ -256,9 +256,12 @@ async def _last_before(tx: Tx, release: ReleaseDocument) -> Line | None:
     return (await _lines(tx, [known[max(gone)[1]]]))[0] if gone else None
 
 
-async def dossier_page(deps: Deps, call: Call, cr_id: str) -> tuple[Surroundings, DossierDocument, Line]:
+async def dossier_page(deps: Deps, call: Call, cr_id: str) -> tuple[Surroundings, DossierDocument, Line, str]:
+    """One change, its line, and what people call its product."""
     async with deps.db.read(call) as tx:
         found = await load(tx, cr_id)
         fresh = await how_fresh(tx, keys_of(found))
         line = document.line(found, fresh, tx.now)
-        return await _surroundings(tx, [line]), document.dossier_document(found, fresh, tx.now), line
+        policy = found.before.policy
+        name = policy.name if policy is not None else found.product_id
+        return await _surroundings(tx, [line]), document.dossier_document(found, fresh, tx.now), line, name
