@@ -19,6 +19,11 @@ from tests.servers.directory import temporary
 SCRIPT = Path(__file__).parents[2] / "deploy" / "kafka" / "kafka.sh"
 IMAGE = "apache/kafka:4.3.1"
 REMEDY = "start Docker, or install Java 17 and Maven (openjdk-17-jre-headless, maven), or set DAYMARK_TEST_KAFKA"
+#: Of a test that kills its broker: neither a container nor an address that was given can stand for that process.
+OWN = "Apache Kafka as a process of the test's own, which it may kill"
+OWN_REMEDY = (
+    "install Java 17 and Maven (openjdk-17-jre-headless, maven); Docker and DAYMARK_TEST_KAFKA are no help here"
+)
 READY_S = 60
 
 
@@ -84,6 +89,8 @@ def any_broker() -> Iterator[str]:
         with _in_docker(image) as address:
             yield address
     else:
+        if not _has_java():
+            absent("Apache Kafka", REMEDY)
         with own_broker() as broker:
             yield broker.address
 
@@ -91,12 +98,12 @@ def any_broker() -> Iterator[str]:
 @contextmanager
 def own_broker(more: Callable[[Broker], str] | None = None) -> Iterator[Broker]:
     """A broker from `deploy/kafka` that a test may kill; data are gone afterwards."""
-    if not shutil.which("java") or not shutil.which("mvn"):
-        absent("Apache Kafka", REMEDY)
+    if not _has_java():
+        absent(OWN, OWN_REMEDY)
     # Fetched here, not by the leashed script: if that were killed half-way, Maven would go on alone.
     fetched = subprocess.run([SCRIPT, "jars"], capture_output=True, text=True, timeout=600)
     if fetched.returncode != 0:
-        absent("Apache Kafka", f"{(fetched.stderr.strip() or 'no jars').splitlines()[-1]}; {REMEDY}")
+        absent(OWN, f"{(fetched.stderr.strip() or 'no jars').splitlines()[-1]}; {OWN_REMEDY}")
     with temporary() as directory:
         broker = Broker(directory, more)
         try:
@@ -104,6 +111,10 @@ def own_broker(more: Callable[[Broker], str] | None = None) -> Iterator[Broker]:
             yield broker
         finally:
             broker.kill()
+
+
+def _has_java() -> bool:
+    return shutil.which("java") is not None and shutil.which("mvn") is not None
 
 
 def _docker_has(image: str) -> bool:
