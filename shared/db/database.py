@@ -219,6 +219,9 @@ class Database:
     async def _pooled(self) -> PoolProxiedConnection:
         try:
             return await self.engine.raw_connection()
+        except self.engine.dialect.loaded_dbapi.Error as error:  # of a server that is starting; by its cause we know it
+            cause = error.__cause__
+            raise translated(cause if isinstance(cause, Exception) else error) from error
         except (exc.SQLAlchemyError, OSError) as error:  # no server, or no connection left: the same to all who ask
             raise translated(error) from error
 
