@@ -26,6 +26,8 @@ from shared.jsons import dumps
 
 #: Everything that asks the server is bounded: a frozen backend must not freeze us (asyncpg has no bound of its own).
 _COMMAND_TIMEOUT_S = 8.0
+_OVERFLOW = 4  #: connections beyond the pool's size, while more is asked at once
+_TURN_S = 5.0  #: how long anybody waits for a connection
 _SERVER_SETTINGS = {
     "timezone": "UTC",
     "statement_timeout": "6000",
@@ -65,8 +67,7 @@ class Database:
             make_url(url).set(drivername="postgresql+asyncpg"),
             isolation_level="AUTOCOMMIT",  # BEGIN and COMMIT are ours: see tx.py
             pool_size=pool_size,
-            max_overflow=4,
-            pool_timeout=5,
+            max_overflow=_OVERFLOW,
             pool_recycle=1800,
             connect_args={
                 "connection_class": Connection,
@@ -78,6 +79,8 @@ class Database:
             json_serializer=lambda value: dumps(value).decode(),
             json_deserializer=orjson.loads,
         )
+        # The pool itself lets whoever asks anew go before those who wait: under load, some would wait in vain.
+        self._turns = asyncio.Semaphore(pool_size + _OVERFLOW)
         self._is_real = False  #: until it was asked
         # Of those who still wait: a task begun again asks anew.
         self._waiting: dict[Work, WeakSet[asyncio.Event]] = {"letters": WeakSet(), "appointments": WeakSet()}
@@ -187,7 +190,12 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[tuple[Core, asyncpg.Connection]]:
         """A pooled connection, spoken to by SQLAlchemy and by its driver. An open transaction is rolled back, or it is dropped."""
-        pooled = await self._pooled()
+        await self._turn()
+        try:
+            pooled = await self._pooled()
+        except BaseException:
+            self._turns.release()
+            raise
         try:
             raw: asyncpg.Connection = pooled.driver_connection
             while raw.is_closed():
@@ -213,8 +221,22 @@ class Database:
                         await greenlet_spawn(pooled.invalidate)
                         raise
         finally:
-            with suppress(exc.SQLAlchemyError, OSError):
-                await greenlet_spawn(pooled.close)
+            try:
+                with suppress(exc.SQLAlchemyError, OSError):
+                    await greenlet_spawn(pooled.close)
+            finally:
+                self._turns.release()
+
+    async def _turn(self) -> None:
+        """Wait for one's turn. Raises Unavailable when it does not come."""
+        if not self._turns.locked():
+            await self._turns.acquire()
+            return
+        try:
+            async with asyncio.timeout(_TURN_S):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise Unavailable("Too much is asked at once; nothing was changed, try again.", retry_after_s=2) from error
 
     async def _pooled(self) -> PoolProxiedConnection:
         try:

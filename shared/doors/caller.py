@@ -15,6 +15,7 @@ from shared.doors.problems import request_id
 from shared.errors import Malformed, Unauthenticated
 
 COOKIE = "daymark_session"
+_CREDENTIAL = "daymark.credential"
 _ONCE = re.compile(r"[\x21-\x7e]{1,200}")
 
 
@@ -43,7 +44,14 @@ call = _Key(scheme_name="HTTPBearer", description="An API key: `daymark keys cre
 
 
 def credential(request: Request) -> bytes:
-    """The hash of the key or session presented. Raises Unauthenticated when there is none."""
+    """The hash of the key or session presented, made once a request. Raises Unauthenticated when there is none."""
+    known: bytes | None = request.scope.get(_CREDENTIAL)
+    if known is None:
+        known = request.scope[_CREDENTIAL] = _credential(request)
+    return known
+
+
+def _credential(request: Request) -> bytes:
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and secret.strip():
         return hashed(secret.strip())

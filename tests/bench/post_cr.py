@@ -139,7 +139,7 @@ async def _rate(port: int, key: str, name: str) -> float:
             writer.write(head.encode() + body)
             answer = await reader.readuntil(b"\r\n\r\n")
             if not answer.startswith(b"HTTP/1.1 201"):
-                raise RuntimeError(f"{name}: {answer[:200]!r} {(await reader.read(500))!r}")
+                raise RuntimeError(f"{name}: {answer!r} {(await reader.read(500))!r}")
             lines = answer.decode("latin-1").lower().split("\r\n")
             length = next(int(line.split(":")[1]) for line in lines if line.startswith("content-length:"))
             await reader.readexactly(length)

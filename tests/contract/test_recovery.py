@@ -14,7 +14,7 @@ from shared.agenda import Worker
 from shared.aside import TooManyFailures
 from shared.bus import TP, Batch, Bus, Letter, Record, TopicSpec, open_bus
 from shared.contracts import CRRolledBack, Heartbeat
-from shared.db import Appointment, Database, bootstrap
+from shared.db import Appointment, Database, bootstrap, database
 from shared.errors import Busy, Forbidden, Unavailable
 from shared.outbox import Relay
 from shared.service import _Running
@@ -87,19 +87,52 @@ async def test_the_version_is_told_whatever_the_database_answers(bench: Bench, b
     assert (await running.version())["clock"] == "movable"
 
 
-async def test_when_no_connection_is_left_or_no_server_answers_everybody_is_told_to_come_again(bench: Bench) -> None:
+async def test_when_no_connection_is_left_or_no_server_answers_everybody_is_told_to_come_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lonely = Database(bench.url, service="intake", rights={}, role="intake", pool_size=2)
     lonely.engine.pool._timeout, lonely.engine.pool._max_overflow = 0.1, 0  # type: ignore[attr-defined]
     async with lonely.connection(), lonely.connection():
         with pytest.raises(Unavailable):
             async with lonely.connection():
                 pass
+    monkeypatch.setattr(database, "_TURN_S", 0.1)
+    lonely._turns = asyncio.Semaphore(2)
+    async with lonely.connection(), lonely.connection():
+        with pytest.raises(Unavailable, match="Too much is asked at once"):
+            async with lonely.connection():
+                pass
+    async with lonely.connection(), lonely.connection():  # who waited in vain has left
+        pass
     await lonely.close()
     nobody = Database("postgresql://localhost:1/x", service="intake", rights={})
     with pytest.raises(Unavailable):
         async with nobody.connection():
             pass
     await nobody.close()
+
+
+async def test_who_waits_for_a_connection_gets_it_before_who_asks_anew(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_OVERFLOW", 0)  # those are made anew each time, and making one takes a while
+    crowded = Database(bench.url, service="intake", rights={}, role="intake", pool_size=2)
+    async with crowded.connection(), crowded.connection():
+        pass
+    askers, given, passed_by = 16, 0, list[int]()
+
+    async def ask() -> None:
+        nonlocal given
+        for _ in range(25):
+            before = given
+            async with crowded.connection() as (_, raw):
+                passed_by.append(given - before)
+                given += 1
+                await raw.execute("SELECT 1")
+
+    await asyncio.gather(*(ask() for _ in range(askers)))
+    await crowded.close()
+    assert max(passed_by) < askers  # nobody goes twice while another waits
 
 
 async def test_a_connection_that_the_driver_lost_hold_of_is_given_to_nobody_else(bench: Bench) -> None:
