@@ -42,6 +42,7 @@ from shared.doors.limits import limits
 from shared.doors.problems import problems
 from shared.keys import create_key, grant
 from shared.telemetry import Telemetry
+from tests.days import next_tuesday
 from tests.record import unaccounted
 from tests.servers.postgres import Databases
 from tests.servers.tables import every_row
@@ -240,13 +241,6 @@ class House:
         assert answer.status_code == 201, answer.text
 
 
-def _tuesday(now: datetime) -> datetime:
-    """The next Tuesday morning: whatever day and hour a test runs at, the days around its looks are working days, and
-    its windows lie at one place of the daily course. Every hour of the day is asked of the judge in tests/judge."""
-    days = (1 - now.weekday()) % 7 or 7
-    return (now + timedelta(days=days)).replace(hour=9, minute=30, second=0, microsecond=0)
-
-
 async def _snapshotter_alone(url: str) -> None:
     admin = await asyncpg.connect(url)
     try:
@@ -282,7 +276,7 @@ async def snapshotter(postgres: Databases) -> AsyncIterator[House]:
             await house.person("erin", "engineer", "operations")
             await house.person("ada", "auditor")
             await house.person("stranger", "operations", product="scp")
-            begin = _tuesday(datetime.now(UTC))
+            begin = next_tuesday(datetime.now(UTC))
             prometheus.since = begin.timestamp()
             await house.go_to(begin)
             yield house

@@ -29,6 +29,7 @@ from shared.clock import wall
 from shared.contracts import Event, Fact, from_wire
 from shared.db import bootstrap
 from shared.settings import SERVICES, Settings
+from tests.days import a_tuesday_before
 from tests.flow.failing import Telemetry
 from tests.servers.directory import temporary
 from tests.servers.postgres import Databases
@@ -320,18 +321,10 @@ class World:
         return await every_row(self.admin.fetch, *SERVICES, "bus", "access", besides=besides)
 
 
-def _behind_s(now: datetime) -> float:
-    """Back to the Tuesday morning before the last whole week: no outcome depends on the day or the hour a test runs at.
-
-    Within two hours before midnight, a source that is down holds up what a product's day is kept by.
-    """
-    start = (now - timedelta(days=7 + (now.weekday() - 1) % 7)).replace(hour=9, minute=30, second=0, microsecond=0)
-    return (now - start).total_seconds()
-
-
 async def _prepared(url: str) -> None:
     """Tables, topics, people: what every world is copied from."""
-    await prepare(url, local_settings(url), movable=True, behind_s=_behind_s(wall()))
+    now = wall()
+    await prepare(url, local_settings(url), movable=True, behind_s=(now - a_tuesday_before(now)).total_seconds())
     with temporary() as home:
         _KEYS[urlsplit(url).path] = await people(url, home)
 
