@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pytest
 
 from services.snapshotter import domain
 from services.snapshotter.domain import Window
@@ -30,9 +32,9 @@ POLICY = Policy(
 )
 
 
-def captured(days: int = 0, policy: Policy = POLICY, **readings: Any) -> Captured:
-    """A day of every SLI from T on, or the `days` before it; a reading may be a function of its values."""
-    start = T - days * DAY
+def captured(days: int = 0, policy: Policy = POLICY, *, begin: datetime = T, **readings: Any) -> Captured:
+    """A day of every SLI from `begin` on, or the `days` before it; a reading may be a function of its values."""
+    start = begin - days * DAY
     length = (days or 1) * 288
     at = start.timestamp() + 300 * np.arange(length)
     found: list[Reading] = []
@@ -71,6 +73,24 @@ def test_gaps_flat_lines_and_a_day_unlike_the_others_are_found_and_named() -> No
 
 def test_a_better_day_is_no_measure_either() -> None:
     assert codes(health(POLICY, captured(errors=lambda v: v * 0.4), captured(days=5))) == {("errors", "moved")}
+
+
+@pytest.mark.parametrize("begin", [T + back * DAY + hours for back in range(7) for hours in (timedelta(0), DAY / 2)])
+def test_no_day_of_the_week_is_doubted_for_being_unlike_the_day_before(begin: datetime) -> None:
+    def week(start: datetime) -> Callable[[np.ndarray], np.ndarray]:
+        """Half of it all on week-ends."""
+
+        def said(values: np.ndarray) -> np.ndarray:
+            at = [start + n * timedelta(minutes=5) for n in range(len(values))]
+            return values * np.array([0.5 if each.weekday() >= 5 else 1.0 for each in at])
+
+        return said
+
+    day, before = week(begin), week(begin - 7 * DAY)
+    earlier = captured(days=7, begin=begin, latency=before, errors=before)
+    assert codes(health(POLICY, captured(begin=begin, latency=day, errors=day), earlier)) == set()
+    worse = captured(begin=begin, latency=day, errors=lambda v: 1.7 * day(v))
+    assert codes(health(POLICY, worse, earlier)) == {("errors", "moved")}
 
 
 def test_a_line_that_always_stands_still_is_not_flat_and_zero_is_only_when_it_never_is() -> None:
