@@ -69,7 +69,7 @@ class Member:
         self._given = self._empty = 0  # records and empty batches so far: the watchdog's evidence
         self._seen = (0, 0)
         self._silent_since: float | None = None
-        self._rebuilds = 0
+        self._rebuilds = self._failures = 0
         self._is_stalled = False
         self._commits: dict[TP, int] = {}
         self._tending: asyncio.Task[None] | None = None
@@ -99,11 +99,14 @@ class Member:
         while True:
             if self._is_stalled:
                 await self._rebuild()
+            elif self._consumer is None:
+                await self._connect()
             if self._assigned.due and self._consumer is not None:
                 await self._take(self._consumer)
             left = until - time.monotonic()
             records = await self._get(max_records, max(0.0, min(left, SLICE_S)))
             if records:
+                self._failures = 0
                 self._given += len(records)
                 return Batch(records, {r.tp: self._assigned.generations[r.tp] for r in records})
             if left <= 0:
@@ -196,7 +199,13 @@ class Member:
                 raise PositionLost(f"positions outside what is kept: {lost}", lost) from error
             return []
         except KafkaError as error:
-            raise Unavailable(f"Kafka does not serve {self._group}: {error}") from error
+            # What a client's own tasks died of it says for ever: the next turn takes a new one, and that must do better.
+            self._let_go()
+            self._failures += 1
+            if self._failures > 1:
+                raise Unavailable(f"Kafka does not serve {self._group}: {error!r}") from error
+            log.warning("Kafka does not serve %s: a new client (%r)", self._group, error)
+            return []
         return [
             Record(r.topic, r.partition, r.offset, r.key, r.value, r.headers)
             for tp, records in found.items()
