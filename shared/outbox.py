@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 _POLL_S = 0.5  #: alone enough; commits in this process wake the relay at once
 _BATCH = 1000
-_GATHER_S = 0.1  #: from one batch to the next that is not full: a batch costs more than its letters
+_GATHER_S = 0.02  #: from one batch to the next that is not full: a batch costs more than its letters
 _SEND_S = 8.0  #: a locked lane is let go within 10 s
 _KEEP = "7 days"  #: letters stay this long, so that they can be sent again if a broker lost them
 _SWEEP_EVERY_S = 600.0

@@ -111,13 +111,16 @@ class Load:
             await self.send("rita", "PUT", f"/intake/v1/products/{product}", json=policy(product))
 
     async def ran(self, n: int, *, over_s: float, named: str = "CHG", of: Sequence[str] = PRODUCTS) -> None:
-        """Register, prove, measure and deploy `n` CRs, beginning at random within `over_s` seconds."""
+        """Register, prove, measure and deploy `n` CRs, beginning at random within `over_s` seconds.
+
+        None is deployed before all are measured: a window that reaches into what is still observed is no benchmark.
+        """
         made = [self._accepted(f"{named}-{number}", of[number % len(of)]) for number in range(n)]
         self.changes += made
-        chance = random.Random(n)
+        chance, measured = random.Random(n), asyncio.Barrier(n)
         async with asyncio.TaskGroup() as clients:
             for change in made:
-                clients.create_task(self._walk(change, chance.uniform(0, over_s)))
+                clients.create_task(self._walk(change, chance.uniform(0, over_s), measured))
 
     def _accepted(self, name: str, product: str) -> Accepted:
         body = {
@@ -126,7 +129,7 @@ class Load:
         }  # fmt: skip
         return Accepted(name, product, body)
 
-    async def _walk(self, change: Accepted, after_s: float) -> None:
+    async def _walk(self, change: Accepted, after_s: float, measured: asyncio.Barrier) -> None:
         await asyncio.sleep(after_s)
         name = change.external_id
         made = await self.send("pipeline", "POST", "/intake/v1/change-requests", once=name, json=change.body)
@@ -146,6 +149,7 @@ class Load:
             json={"change_request": change.id, "reason": "An ordinary day."}, waits_for=(404,),
         )  # fmt: skip
         change.benchmark = published["id"]
+        await measured.wait()
         change.deployed_at = self.now()
         body = {"deployed_at": change.deployed_at.isoformat(), "deployer": "deploybot"}
         await self.send("pipeline", "POST", f"{door}/deployed", once=f"{name}-deployed", json=body)
