@@ -346,6 +346,7 @@ async def tell(t: Teller) -> dict[str, str]:
     await t.step(_HOUR)
     await evidence(t, crs["next_epl"], "4e9a1b0", reviewer="erin")
     await evidence(t, crs["next_epl_x"], "c7713fd", failing="test_partner_api", reviewer="erin")
+    await t.until("the draft that a review begins with", lambda: _drafted(t, crs["next_epl"]))
     await benchmark(t, crs["next_epl"])
     await reviewed(
         t, crs["next_epl"], "need_more", "omar", comment="One question before we say ready.",
@@ -358,6 +359,10 @@ async def tell(t: Teller) -> dict[str, str]:
 async def _investigation(t: Teller, cr: str) -> str | None:
     found = await t.ask("auditor", "GET", "/incidents/v1/investigations", params={"change_request": cr})
     return found["items"][0]["id"] if found["items"] else None
+
+
+async def _drafted(t: Teller, cr: str) -> bool:
+    return any(fact["type"] == "benchmark.drafted.v1" for fact in (await t.dossier(cr)).get("facts", ()))
 
 
 async def _debt(t: Teller, release: str) -> Any:
