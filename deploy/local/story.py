@@ -148,6 +148,15 @@ async def benchmark(t: Teller, cr: str, who: str = "olga", **more: Any) -> str:
     return str(made["id"])
 
 
+async def drafted(t: Teller, cr: str) -> None:
+    """Wait for the draft that a review begins with: operations looks at it before publishing."""
+
+    async def is_there() -> bool:
+        return any(fact["type"] == "benchmark.drafted.v1" for fact in (await t.dossier(cr)).get("facts", ()))
+
+    await t.until(f"a draft for {cr}", is_there)
+
+
 async def reviewed(t: Teller, cr: str, verdict: str = "ready", who: str = "olga", **more: Any) -> Any:
     """Operations looks at the dossier once all of it has arrived, and gives its input on exactly that."""
 
@@ -252,6 +261,8 @@ async def tell(t: Teller) -> dict[str, str]:
     await evidence(t, moving, "b81d044", reviewer="erin")
     await evidence(t, watched, "d02a7c5", integration=False, reviewer=None)
     await gate(t, steady, go=False)
+    for cr in (steady, moving):
+        await drafted(t, cr)
     for cr in (steady, moving, watched):
         await benchmark(t, cr)
     t.say("  operations gives its input, the PTASK engineers decide go, the deployer asks the gate")
@@ -346,7 +357,7 @@ async def tell(t: Teller) -> dict[str, str]:
     await t.step(_HOUR)
     await evidence(t, crs["next_epl"], "4e9a1b0", reviewer="erin")
     await evidence(t, crs["next_epl_x"], "c7713fd", failing="test_partner_api", reviewer="erin")
-    await t.until("the draft that a review begins with", lambda: _drafted(t, crs["next_epl"]))
+    await drafted(t, crs["next_epl"])
     await benchmark(t, crs["next_epl"])
     await reviewed(
         t, crs["next_epl"], "need_more", "omar", comment="One question before we say ready.",
@@ -359,10 +370,6 @@ async def tell(t: Teller) -> dict[str, str]:
 async def _investigation(t: Teller, cr: str) -> str | None:
     found = await t.ask("auditor", "GET", "/incidents/v1/investigations", params={"change_request": cr})
     return found["items"][0]["id"] if found["items"] else None
-
-
-async def _drafted(t: Teller, cr: str) -> bool:
-    return any(fact["type"] == "benchmark.drafted.v1" for fact in (await t.dossier(cr)).get("facts", ()))
 
 
 async def _debt(t: Teller, release: str) -> Any:
