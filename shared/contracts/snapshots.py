@@ -190,6 +190,7 @@ class AnchorChosen(Fact, type="anchor.chosen.v1", topic="daymark.snapshots", own
     reason: str
     chosen_by: str
     chosen_at: Instant
+    despite: dict[str, str] = Field(default_factory=dict)  #: what spoke against it, and why it may stand
 
 
 class SnapshotOverdue(Fact, type="snapshot.overdue.v1", topic="daymark.snapshots", owner="snapshotter", key="cr_id"):

@@ -148,7 +148,8 @@ async def test_ten_verified_steps_of_three_percent_raise_an_alarm_though_none_al
     despite = {"deviated": "operations accepts it"}
     published = await house.publish(change_request=closed.cr_id, reason="accepted as it is", despite=despite)
     newest = published.json()["id"]
-    answer = await choose(house, snapshot=newest, reason="the new cipher costs that")
+    assert (await choose(house, snapshot=newest, reason="the new cipher costs that")).status_code == 409
+    answer = await choose(house, snapshot=newest, reason="the new cipher costs that", despite=despite)
     assert answer.status_code == 201, answer.text
     assert answer.json()["is_chosen"] and answer.json()["snapshot"] == newest
     assert (await house.observation(closed.cr_id))["current"]["creep"] == last["creep"]
@@ -199,6 +200,54 @@ async def test_only_operations_chooses_an_anchor_and_only_among_benchmarks_of_th
     await house.worker.drain()
     after = next(s for s in (await house.get("/snapshots?kind=after")).json()["items"])
     assert (await choose(house, snapshot=after["id"])).status_code == 409  # no benchmark: nobody published it
+
+
+async def test_what_deviated_or_is_observed_is_never_the_anchor_by_default_and_by_choice_only_with_a_reason(
+    house: House,
+) -> None:
+    async def anchor() -> dict[str, Any]:
+        found: dict[str, Any] = (await house.get("/products/epl/anchor")).json()
+        return found
+
+    await house.policy(POLICY.model_copy(update={"slis": POLICY.slis[:2]}))
+    for n in (1, 2):
+        await house.registered(f"CR-{n}")
+    at = await house.deployed()
+    await house.go_to(at + timedelta(hours=6))
+    observed = {"observed": "CR-1 touches nothing that this measures"}
+    assert (await house.publish(product="epl", reason="in its run", despite=observed)).json()["id"] == "SNAP-1"
+    assert (await anchor())["snapshot"] is None
+    assert (await anchor())["sentence"].endswith("no anchor: SNAP-1 came from a run that deviated or was observed")
+    await house.go_to(at + 2 * DAY)
+    await house.worker.drain()  # the run is over, and SNAP-1 stays out: else the anchor would move by a verdict
+    calm = (await house.publish(change_request="CR-2", reason="a calm day")).json()["id"]
+    by_default = await anchor()
+    assert (by_default["snapshot"], by_default["is_chosen"]) == (calm, False)
+    assert "and may be it: SNAP-1 came from a run that deviated or was observed" in by_default["sentence"]
+
+    at = await house.deployed("CR-2")
+    house.prometheus.level["errors"] = lambda t: np.where(t >= at.timestamp(), 2.0, 1.0)
+    await house.go_to(at + timedelta(hours=6))
+    despite = {"moved": "we know", **observed}
+    during = (await house.publish(product="epl", reason="in its run", despite=despite)).json()["id"]
+    refused = await choose(house, snapshot=during)
+    assert refused.status_code == 409 and [f["path"] for f in refused.json()["fields"]] == ["body.despite.observed"]
+    assert (await anchor())["snapshot"] == calm
+    chosen = (await choose(house, snapshot=during, despite=observed)).json()
+    assert "; although its run was still observed: CR-1 touches" in chosen["sentence"] and not chosen["is_doubted"]
+    assert (await choose(house, snapshot=during, despite=observed)).status_code == 409  # it is that already
+    await house.go_to(at + DAY)
+    await house.worker.drain()
+    doubted = await anchor()
+    assert doubted["is_doubted"] and "has deviated since: CR-2 (deployment 1)" in doubted["sentence"]
+    refused = await choose(house, snapshot=during, despite=observed)
+    assert refused.status_code == 409 and [f["path"] for f in refused.json()["fields"]] == ["body.despite.deviated"]
+    answers = {"deviated": "INV-1 decided to keep it"}
+    again = await choose(house, snapshot=during, despite=answers)
+    assert again.status_code == 201 and not again.json()["is_doubted"], again.text
+    assert again.json()["choices"][-1]["despite"] == (await house.said(AnchorChosen))[-1].despite == answers
+    (kept,) = await house.rows("SELECT detail FROM audit WHERE action = 'choose_anchor' AND NOT refused OFFSET 1")
+    assert "INV-1 decided" in str(kept["detail"])
 
 
 async def test_an_anchor_chosen_after_a_deploy_does_not_change_what_the_deploy_is_held_against(house: House) -> None:

@@ -10,12 +10,14 @@ import pytest
 from services.snapshotter.domain import (
     Anchor,
     AnchorChoice,
+    Run,
     Snapshot,
     Window,
     anchored,
     choice_at,
     choose,
     creep_sentence,
+    may_be_default,
 )
 from shared.contracts import ComparedSLI
 from shared.errors import Conflict
@@ -61,13 +63,54 @@ def test_a_choice_holds_for_deploys_after_it_and_the_last_one_counts() -> None:
 
 
 def test_an_anchor_is_a_benchmark_of_the_product_and_another_than_before() -> None:
-    made, fact = choose("epl", snapshot(2), [choice(1)], by="local|omar", reason="accepted", now=T)
+    made, fact = choose("epl", snapshot(2), [choice(1)], by="local|omar", reason="accepted", now=T, despite={})
     assert (made.number, fact.instead_of, fact.content_hash, fact.chosen_by) == (2, "SNAP-1", "hash2", "local|omar")
     for other in (snapshot(2, "after"), snapshot(2, product="scp")):
         with pytest.raises(Conflict, match="no benchmark of epl"):
-            choose("epl", other, [], by="local|omar", reason="accepted", now=T)
+            choose("epl", other, [], by="local|omar", reason="accepted", now=T, despite={})
     with pytest.raises(Conflict, match="already"):
-        choose("epl", snapshot(1), [choice(1)], by="local|omar", reason="accepted", now=T)
+        choose("epl", snapshot(1), [choice(1)], by="local|omar", reason="accepted", now=T, despite={})
+
+
+def run(found_at: datetime | None, starts_at: datetime = T - DAY / 2) -> Run:
+    return Run("CR-9", 1, "after", starts_at, starts_at + DAY, found_at)
+
+
+def test_no_run_that_deviated_or_is_observed_gives_the_anchor_by_default() -> None:
+    assert may_be_default(snapshot(), {}, [run(T, starts_at=T)])  # it began when the window was over
+    assert may_be_default(snapshot(), {"gaps": "the exporter was down"}, [])
+    for found_at in (None, T, T + 9 * DAY):
+        assert not may_be_default(snapshot(), {}, [run(found_at)])
+    for code in ("deviated", "observed"):  # also when it turned out well: no verdict moves the anchor
+        assert not may_be_default(snapshot(), {code: "we know"}, [])
+    many = [f"SNAP-{n}" for n in range(1, 6)]
+    assert (
+        "and may be it: SNAP-1, SNAP-2, SNAP-3 and 2 more came"
+        in anchored(snapshot(6), None, "epl", passed=many).sentence
+    )
+    assert anchored(None, None, "epl", passed=["SNAP-1"]).sentence.startswith(
+        "epl has no anchor: SNAP-1 came from a run"
+    )
+
+
+def test_a_chosen_anchor_whose_run_deviates_afterwards_proves_no_absence_of_creep() -> None:
+    knew = AnchorChoice("epl", 1, "SNAP-1", T + DAY, "local|olga", "as decided", {"deviated": "INV-1 keeps it"})
+    for chosen, found_at, is_doubted in (
+        (choice(1), T, True),  # chosen before that rule, or heard late: nobody has answered for it
+        (choice(1), None, False),
+        (knew, T, False),
+        (knew, T + 2 * DAY, True),  # another one than the one that was answered for
+    ):
+        anchor = anchored(snapshot(), chosen, "epl", runs=[run(found_at)])
+        assert anchor.is_doubted is is_doubted
+        assert ("its run deviated: INV-1 keeps it" in anchor.sentence) is (chosen is knew)
+        said = creep_sentence(anchor, [None], [compared()])
+        assert said.startswith("Whether anything crept cannot be said" if is_doubted else "No SLI that is steady has")
+        assert creep_sentence(anchor, [None], [compared("moved", "creep")]).startswith("1 SLI has crept away")
+    with pytest.raises(Conflict, match="already"):
+        choose("epl", snapshot(), [knew], by="local|omar", reason="again", now=T, despite={}, runs=[run(T)])
+    with pytest.raises(Conflict, match="and that deviated"):
+        choose("epl", snapshot(), [choice(1)], by="local|omar", reason="again", now=T, despite={}, runs=[run(T)])
 
 
 def test_what_is_said_of_creep_never_takes_absence_for_health() -> None:

@@ -37,14 +37,19 @@ _PICTURE_POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE}'"
     responses={
         **READING,
         403: {"description": "Not of operations; the refusal is on the record."},
-        409: {"description": "It is no benchmark of this product, or the anchor already."},
+        409: {
+            "description": "It is no benchmark of this product, the anchor already, or of a run that deviated or is"
+            " observed and `despite` does not answer that: `fields` names each."
+        },
     },
     summary="Choose the anchor of a product",
     description=(
         "From now on every deploy of the product is held against this benchmark beside its own, so that small steps that"
         " each passed are seen when they add up. The anchor never moves because a CR was verified: this act alone moves"
         " it, with its reason, on the record. Deploys before it stay held against the anchor of their time. Until"
-        " operations chooses, it is the first benchmark that was published for the product or one of its CRs."
+        " operations chooses, it is the first benchmark that was published for the product or one of its CRs, of no run"
+        " that deviated or was still observed. One of such a run needs a reason in `despite`, and shows it for as long"
+        " as it holds; when the run deviates after the choice, the anchor is doubted until operations chooses again."
     ),
 )
 async def choose_anchor(call: Caller, deps: Deps, id: _Id, command: ChooseAnchor) -> Response:

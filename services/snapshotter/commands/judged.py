@@ -13,6 +13,7 @@ from pydantic import (
     WrapValidator,
 )
 
+from services.snapshotter.commands.benchmarks import Despite
 from shared.contracts import Instant, ObservationKind, Outcome, Policy, read_policy
 
 _Snapshot = Annotated[str, StringConstraints(pattern=r"^SNAP-[0-9]{1,18}$")]
@@ -33,6 +34,7 @@ class ChooseAnchor(BaseModel):
     reason: Annotated[str, StringConstraints(min_length=3, max_length=1000, strip_whitespace=True)] = Field(
         description="Why what has crept since the old anchor is accepted."
     )
+    despite: Despite
 
 
 def _strictly(document: object, _: ValidatorFunctionWrapHandler) -> Policy:
@@ -60,14 +62,20 @@ class AnchorChoiceView(_View):
     chosen_at: Instant
     chosen_by: str
     reason: str
+    despite: dict[str, str] = Field(default_factory=dict, description="What spoke against it, and why it may stand.")
 
 
 class AnchorView(_View):
     """The anchor of a product: the benchmark that every deploy is held against beside its own."""
 
     product: str
-    snapshot: str | None = Field(description="Null when no benchmark of the product was ever published.")
-    is_chosen: bool = Field(description="False: it is the first benchmark that was published, and nobody chose.")
+    snapshot: str | None = Field(description="Null when no benchmark of the product was published that may be it.")
+    is_chosen: bool = Field(
+        description="False: nobody chose, and it is the first benchmark of no run that deviated or was still observed."
+    )
+    is_doubted: bool = Field(
+        default=False, description="Its run has deviated since it was chosen: choose again, with a reason, or another."
+    )
     sentence: str
     choices: tuple[AnchorChoiceView, ...] = Field(description="Every act of operations, in order.")
 

@@ -3,7 +3,15 @@
 An observation is one look at one deployment's revision: `after` the deploy, or the `recovery` after its rollback.
 """
 
-from services.snapshotter.domain.anchors import Anchor, AnchorChoice, anchored, choice_at, choose, creep_sentence
+from services.snapshotter.domain.anchors import (
+    Anchor,
+    AnchorChoice,
+    anchored,
+    choice_at,
+    choose,
+    creep_sentence,
+    may_be_default,
+)
 from services.snapshotter.domain.benchmarks import (
     Doubt,
     Objection,
@@ -130,6 +138,7 @@ __all__ = [
     "history_window",
     "keeps_days",
     "limit",
+    "may_be_default",
     "move",
     "next_day_due",
     "next_look",

@@ -6,17 +6,20 @@ so that what they add up to is seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from services.snapshotter.domain.benchmarks import Objection, Run, objections, refuse_doubtful
 from services.snapshotter.domain.values import Snapshot
-from shared.contracts import AnchorChosen, ComparedSLI
+from shared.contracts import AnchorChosen, BenchmarkHealth, ComparedSLI
 from shared.errors import Conflict
 
 #: The views under which the judge answers for what crept away from the anchor, and for what moved over the releases since.
 CREEP = "creep"
 OVER_RELEASES = ("creep over releases", "jump at a release")
+_ANSWERED = BenchmarkHealth(state="unjudged", sentence="Its health was answered for when it was published.")
+
 #: With fewer releases nothing can be said of them.
 LEAST_RELEASES = 6
 
@@ -31,15 +34,20 @@ class AnchorChoice:
     chosen_at: datetime
     chosen_by: str
     reason: str
+    despite: Mapping[str, str] = field(default_factory=dict)  #: what spoke against it, and why it may stand
 
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A product's anchor at one moment. `choice` is None while it is the first benchmark that was published."""
+    """A product's anchor at one moment. `choice` is None while it is the first benchmark that may be it by default.
+
+    `is_doubted`: its run deviated, and operations, who chose it, did not know: it can show creep, never that there is none.
+    """
 
     snapshot: Snapshot | None
     choice: AnchorChoice | None
     sentence: str
+    is_doubted: bool = False
 
 
 def choice_at(choices: Iterable[AnchorChoice], by: datetime) -> AnchorChoice | None:
@@ -47,30 +55,86 @@ def choice_at(choices: Iterable[AnchorChoice], by: datetime) -> AnchorChoice | N
     return max((one for one in choices if one.chosen_at < by), key=lambda one: one.number, default=None)
 
 
-def anchored(snapshot: Snapshot | None, choice: AnchorChoice | None, product_id: str) -> Anchor:
-    """The anchor in words. `snapshot` is the chosen one, or without a choice the first benchmark of the product."""
+def may_be_default(snapshot: Snapshot, despite: Mapping[str, str], runs: Iterable[Run]) -> bool:
+    """Whether a benchmark may be the anchor without anybody having chosen it.
+
+    Never one of a run that deviated, or of which nobody knows yet. One that was published while its run was observed
+    (`despite`) stays out when that run turns out well: else the anchor would move because a CR was verified.
+    """
+    return not {"deviated", "observed"} & despite.keys() and not any(run.meets(snapshot.window) for run in runs)
+
+
+def anchored(
+    snapshot: Snapshot | None,
+    choice: AnchorChoice | None,
+    product_id: str,
+    *,
+    passed: Sequence[str] = (),
+    runs: Iterable[Run] = (),
+) -> Anchor:
+    """The anchor in words. `snapshot` is the chosen one, or without a choice the first that may be it by default.
+
+    passed  benchmarks before it, oldest first, that may not
+    runs    of the product, that deviated or are observed
+    """
+    which = f"{_first(passed)} came from a run that deviated or was observed" if passed else ""
     if snapshot is None:
-        return Anchor(None, choice, f"{product_id} has no anchor: no benchmark was ever published")
+        return Anchor(None, choice, f"{product_id} has no anchor: {which or 'no benchmark was ever published'}")
     day = f"{snapshot.window.end:%Y-%m-%d}"
     if choice is None:
-        return Anchor(snapshot, None, f"{snapshot.id} of {day}, the first benchmark that was published")
+        said = f"{snapshot.id} of {day}, the first benchmark that was published"
+        return Anchor(snapshot, None, f"{said} and may be it: {which}" if which else said)
     by = f"chosen by {choice.chosen_by} on {choice.chosen_at:%Y-%m-%d}: {choice.reason}"
-    return Anchor(snapshot, choice, f"{snapshot.id} of {day}, {by}")
+    answers = "".join(f"; although {_AGAINST[code]}: {why}" for code, why in sorted(choice.despite.items()))
+    doubted = [run.named for run in _since(choice, snapshot, runs)]
+    doubt = f"; the run that it came from has deviated since: {_first(doubted)}" if doubted else ""
+    return Anchor(snapshot, choice, f"{snapshot.id} of {day}, {by}{answers}{doubt}", bool(doubted))
+
+
+_AGAINST = {"deviated": "its run deviated", "observed": "its run was still observed"}
+
+
+def _since(choice: AnchorChoice, snapshot: Snapshot, runs: Iterable[Run]) -> list[Run]:
+    """The runs in its window that deviated, but for those that operations knew of and answered for."""
+    knew = choice.chosen_at if "deviated" in choice.despite else None
+    return [
+        run
+        for run in runs
+        if run.found_at is not None and run.meets(snapshot.window) and (knew is None or run.found_at > knew)
+    ]
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def choose(
-    product_id: str, snapshot: Snapshot, before: Sequence[AnchorChoice], *, by: str, reason: str, now: datetime
+    product_id: str,
+    snapshot: Snapshot,
+    before: Sequence[AnchorChoice],
+    *,
+    by: str,
+    reason: str,
+    now: datetime,
+    despite: Mapping[Objection, str],
+    runs: Sequence[Run] = (),
 ) -> tuple[AnchorChoice, AnchorChosen]:
-    """Make `snapshot` the anchor from now on. `before`: the product's choices so far.
+    """Make `snapshot` the anchor from now on.
 
-    Raises Conflict for what is no benchmark of the product, and for what is the chosen anchor already.
+    before   the product's choices so far
+    despite  answers to what speaks against it, which is that one of `runs` deviated or is observed: its health was
+             answered for when it was published
+
+    Raises Conflict for what is no benchmark of the product, for what nobody answered, and for what is the chosen anchor
+    already, unless one of `runs` has given cause since to answer for it anew.
     """
     if snapshot.kind != "benchmark" or snapshot.product_id != product_id:
         raise Conflict(f"{snapshot.id} is no benchmark of {product_id}: an anchor is one that operations published.")
     last = max(before, key=lambda one: one.number, default=None)
-    if last is not None and last.snapshot_id == snapshot.id:
+    if last is not None and last.snapshot_id == snapshot.id and not _since(last, snapshot, runs):
         raise Conflict(f"{snapshot.id} is the anchor of {product_id} already.")
-    choice = AnchorChoice(product_id, last.number + 1 if last else 1, snapshot.id, now, by, reason)
+    answers = refuse_doubtful(objections(_ANSWERED, snapshot.window, runs), despite)
+    choice = AnchorChoice(product_id, last.number + 1 if last else 1, snapshot.id, now, by, reason, answers)
     fact = AnchorChosen(
         product_id=product_id,
         snapshot_id=snapshot.id,
@@ -81,6 +145,7 @@ def choose(
         reason=reason,
         chosen_by=by,
         chosen_at=now,
+        despite=answers,
     )
     return choice, fact
 
@@ -108,6 +173,8 @@ def _away(anchor: Anchor, why_not: Sequence[str | None] | None, compared: Sequen
         return f"Creep was not looked at: {absent[0] if absent else 'no SLI'} ({anchor.sentence})."
     rest = f" For {len(absent)} of {len(compared)} it could not be looked at, first: {absent[0]}." if absent else ""
     crept = [one for one in compared if one.view == CREEP and one.outcome == "moved"]
+    if not crept and anchor.is_doubted:
+        return f"Whether anything crept cannot be said against an anchor like this one: {anchor.sentence}."
     if not crept:
         return f"No SLI that is steady has crept away from the anchor ({anchor.sentence}).{rest}"
     named = f"{_have(crept)} crept away from the anchor ({anchor.sentence}), though not at this deploy alone"

@@ -7,6 +7,7 @@ from datetime import datetime
 from services.snapshotter import domain, store
 from services.snapshotter.commands import AnchorChoiceView, AnchorView, ChooseAnchor
 from services.snapshotter.handlers.deps import Deps
+from services.snapshotter.handlers.doubting import runs_of
 from shared import policies
 from shared.access import Call, person
 from shared.answers import Answer
@@ -24,8 +25,16 @@ async def choose_anchor(deps: Deps, call: Call, product_id: str, command: Choose
         if snapshot is None or snapshot.product_id != product_id:
             raise NotFound(f"{product_id} has no snapshot {command.snapshot}.")
         before = await store.anchor_choices(tx, product_id)
+        runs = await _runs(tx, snapshot)
         choice, fact = domain.choose(
-            product_id, snapshot, before, by=person(tx.actor), reason=command.reason, now=tx.now
+            product_id,
+            snapshot,
+            before,
+            by=person(tx.actor),
+            reason=command.reason,
+            now=tx.now,
+            despite=command.despite,
+            runs=runs,
         )
         await store.insert_anchor_choice(tx, choice)
         await store.save_version(tx, product_id, was=version, version=version + 1)
@@ -38,8 +47,9 @@ async def choose_anchor(deps: Deps, call: Call, product_id: str, command: Choose
             policy_version=policy_version,
             snapshot=snapshot.id,
             reason=command.reason,
+            despite=dict(choice.despite),
         )
-        view = _view(product_id, domain.anchored(snapshot, choice, product_id), [*before, choice])
+        view = _view(product_id, domain.anchored(snapshot, choice, product_id, runs=runs), [*before, choice])
         return tx.answer(201, view, Location=f"/snapshotter/v1/products/{product_id}/anchor")
 
 
@@ -57,11 +67,28 @@ async def anchor_at(tx: Tx, product_id: str, by: datetime | None) -> domain.Anch
     """The anchor as it stood at `by`: a choice made after a deploy does not change what the deploy is held against."""
     choices = await store.anchor_choices(tx, product_id)
     choice = domain.choice_at(choices, by) if by else (choices[-1] if choices else None)
-    found = choice.snapshot_id if choice else await store.first_benchmark(tx, product_id)
-    snapshot = await store.snapshot(tx, found) if found else None
-    if by is not None and choice is None and snapshot is not None and snapshot.taken_at >= by:
-        snapshot = None  # the first benchmark of the product was published after this deploy
-    return domain.anchored(snapshot, choice, product_id)
+    if choice is None:
+        return await _by_default(tx, product_id, by)
+    snapshot = await store.snapshot(tx, choice.snapshot_id)
+    return domain.anchored(snapshot, choice, product_id, runs=await _runs(tx, snapshot) if snapshot else ())
+
+
+async def _by_default(tx: Tx, product_id: str, by: datetime | None) -> domain.Anchor:
+    """The first benchmark published before `by` that is of no run that, by what is known now, deviated or is observed."""
+    passed: list[str] = []
+    while found := await store.first_benchmarks(tx, product_id, by, passed):
+        made = await store.provenances_of(tx, [each.id for each in found])
+        for each in found:
+            despite = made[each.id].despite if each.id in made else {}
+            if domain.may_be_default(each, despite, await _runs(tx, each)):
+                return domain.anchored(each, None, product_id, passed=passed)
+            passed.append(each.id)
+    return domain.anchored(None, None, product_id, passed=passed)
+
+
+async def _runs(tx: Tx, of: domain.Snapshot) -> list[domain.Run]:
+    """What deviated, or is observed, about the time of a snapshot."""
+    return await runs_of(tx, await store.looks_about(tx, of.product_id, of.window.start, of.window.end))
 
 
 def _view(product_id: str, found: domain.Anchor, choices: list[domain.AnchorChoice]) -> AnchorView:
@@ -69,10 +96,15 @@ def _view(product_id: str, found: domain.Anchor, choices: list[domain.AnchorChoi
         product=product_id,
         snapshot=found.snapshot.id if found.snapshot else None,
         is_chosen=found.choice is not None,
+        is_doubted=found.is_doubted,
         sentence=found.sentence,
         choices=tuple(
             AnchorChoiceView(
-                snapshot=one.snapshot_id, chosen_at=one.chosen_at, chosen_by=one.chosen_by, reason=one.reason
+                snapshot=one.snapshot_id,
+                chosen_at=one.chosen_at,
+                chosen_by=one.chosen_by,
+                reason=one.reason,
+                despite=dict(one.despite),
             )
             for one in choices
         ),

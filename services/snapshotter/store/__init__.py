@@ -1,6 +1,6 @@
 """Where it is kept: tables, queries, rows <-> values."""
 
-from services.snapshotter.store.anchors import anchor_choices, first_benchmark, insert_anchor_choice
+from services.snapshotter.store.anchors import anchor_choices, first_benchmarks, insert_anchor_choice
 from services.snapshotter.store.benchmarks import (
     benchmarks_met,
     copy_series,
@@ -112,7 +112,7 @@ __all__ = [
     "end_pin",
     "end_upload",
     "expire_payload",
-    "first_benchmark",
+    "first_benchmarks",
     "forget_readings",
     "insert_anchor_choice",
     "insert_doubts",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, insert, select
 
-from services.snapshotter.domain import AnchorChoice
+from services.snapshotter.domain import AnchorChoice, Snapshot
+from services.snapshotter.store.snapshots import snapshot_of
 from services.snapshotter.store.tables import anchors, snapshots
 from shared.db import Tx
 
@@ -27,16 +30,18 @@ async def insert_anchor_choice(tx: Tx, choice: AnchorChoice) -> None:
             chosen_at=choice.chosen_at,
             chosen_by=choice.chosen_by,
             reason=choice.reason,
+            despite=dict(choice.despite),
         )
     )
 
 
-async def first_benchmark(tx: Tx, product_id: str) -> str | None:
-    """The first benchmark that was published for the product or one of its CRs."""
+async def first_benchmarks(tx: Tx, product_id: str, by: datetime | None, besides: Iterable[str]) -> list[Snapshot]:
+    """The first benchmarks that were published for the product or one of its CRs before `by`, ten at a time."""
     c = snapshots.c
-    first = select(c.id).where(c.product_id == product_id, c.kind == "benchmark").order_by(c.number).limit(1)
-    found: str | None = await tx.scalar(first)
-    return found
+    first = select(snapshots).where(c.product_id == product_id, c.kind == "benchmark", c.id.not_in(list(besides)))
+    if by is not None:
+        first = first.where(c.taken_at < by)
+    return [snapshot_of(row) for row in await tx.all(first.order_by(c.number).limit(10))]
 
 
 def _choice(row: Row[Any]) -> AnchorChoice:
@@ -47,4 +52,5 @@ def _choice(row: Row[Any]) -> AnchorChoice:
         chosen_at=row.chosen_at,
         chosen_by=row.chosen_by,
         reason=row.reason,
+        despite=row.despite,
     )

@@ -147,6 +147,7 @@ anchors = Table(
     Column("chosen_at", Moment, nullable=False),
     Column("chosen_by", Text, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("despite", JSONB, nullable=False),
 )
 #: Each kept day held against the one before: what a product's own limits are computed from.
 day_pairs = Table(
