@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from services.snapshotter import judge as judging
 from services.snapshotter.domain import DAY, Window
@@ -119,7 +118,7 @@ def _longest(values: Floats) -> tuple[int, float]:
 def _moved(policy: Policy, captured: Captured, values: Floats, days: Sequence[Floats]) -> dict[str, str]:
     """SLI id -> sentence for those that differ from the days before, in either direction: a good day is no measure either.
 
-    Held against the newest of the days that are most like it: a Monday after a Sunday would be doubted every week.
+    The judge holds a working day after a week-end against the working days before: otherwise it would be doubted every week.
     """
     if not days or not policy.slis:
         return {}
@@ -135,17 +134,8 @@ def _moved(policy: Policy, captured: Captured, values: Floats, days: Sequence[Fl
         for sli in policy.slis
     ]
     after = judging.Window(start_s, step_s, 0.0, values, nothing)
-    starts_s = [each.start_s for each in earlier]
-    alike = [float(np.mean(_weekends(at, after) == _weekends(start_s, after))) for at in starts_s]
-    like = earlier[max(range(len(earlier)), key=lambda place: (alike[place], place))]
-    answers = judging.judge(like, after, rules, deployed_at_s=start_s, history=earlier)
+    answers = judging.judge(earlier[-1], after, rules, deployed_at_s=start_s, history=earlier)
     return {each.sli: each.sentence for each in answers if each.outcome == "moved"}
-
-
-def _weekends(start_s: float, shape: judging.Window) -> npt.NDArray[np.bool_]:
-    """(T,) which steps of a window like `shape` that begins at `start_s` lie on a week-end, in UTC. The epoch was a Thursday."""
-    at_s = start_s + shape.step_s * np.arange(shape.values.shape[1])
-    return np.asarray((at_s // DAY.total_seconds() + 3) % 7 >= 5)
 
 
 def _days(policy: Policy, earlier: Captured, per_day: int) -> list[Floats]:

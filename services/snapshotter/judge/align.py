@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -132,6 +132,20 @@ def exponent_of(lowest: Floats, highest: Floats) -> Ints:
     """(D, n) extremes of the days -> (n,) the power of two just above all that was read, within what floats can take."""
     size = np.fmax.reduce(np.fmax(highest, -lowest), axis=0)
     return np.clip(np.frexp(np.where(np.isfinite(size), size, 0.0))[1], -1000, 1000).astype(np.intp)
+
+
+def days_before(history: Sequence[Window], after: Window, deployed_at_s: float) -> list[Window]:
+    """History cut into days that end at the deploy's time of day, newest first. What lacks half of its steps is left out."""
+    found = []
+    for back in range(1, MOST_DAYS + 1):
+        first = deployed_at_s + after.utc_offset_s - back * DAY_S
+        for w in history:
+            lo, hi = (round((at - w.start_s - w.utc_offset_s) / w.step_s) for at in (first, first + DAY_S))
+            lo, hi = max(0, lo), min(hi, np.shape(w.values)[1])
+            day = np.asarray(w.values)[:, lo : max(lo, hi)]
+            if _read(day, np.arange(day.shape[1])).sum() >= DAY_READ * DAY_S / w.step_s:
+                found.append(replace(w, start_s=w.start_s + lo * w.step_s, values=day))
+    return found
 
 
 def _piece(values: np.ndarray, source: Ints, target: Ints) -> _Piece:

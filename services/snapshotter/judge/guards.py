@@ -14,8 +14,12 @@ ENOUGH_EARLY = 0.5
 ENOUGH = 0.6  # share of a day's steps below which a full day is not judged
 COMPLETE = 0.95  # share of the steps that "all day" needs
 LEAST_STEPS = 5
+# Share of the hours that may be of another kind (working day, week-end): of a day that is like the after day; of the benchmark,
+# where no day is, before a change is doubted.
+ALIKE, DOUBTED = 0.25, 0.5
 GROSS_CONSTANT = 0.5  # an early look minds a constant that changed by this share: a slow gauge ticks, a crash halves
-_DAY_S = 86400.0
+_DAY_S, _HOUR_S = 86400.0, 3600.0
+_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 def unlike_steps(rule: Rule, before_s: float, after_s: float) -> Comparison:
@@ -130,24 +134,45 @@ def changed_before(c: Comparison) -> Comparison:
     return replace(c, outcome="inconclusive", view=None, sentence=f"{c.sentence}; it was so before the deploy already")
 
 
-def kinds_of_day_match(before: Window, after: Window, history: Sequence[Window]) -> bool:
-    """Whether a day like the after day (working day or week-end) is among those it is held against."""
-    kind = _is_weekend(after)
-    return any(_is_weekend(w, back) == kind for w in (before, *history) for back in _days_of(w))
+def unlike(w: Window, after: Window) -> float:
+    """Share of the after window's hours that are a working day's where those of the window's last 24 h, at the same clock, are
+    a week-end's, or the other way round."""
+    count = max(1, round((after.end_s - after.start_s) / _HOUR_S))
+    hours = np.asarray(after.start_s + after.utc_offset_s + _HOUR_S * (np.arange(count) + 0.5), np.float64)
+    first = w.end_s - min(w.end_s - w.start_s, _DAY_S) + w.utc_offset_s
+    return float((_is_weekend(first + (hours - first) % _DAY_S) != _is_weekend(hours)).mean())
 
 
-def _days_of(w: Window) -> range:
-    return range(max(1, round((w.end_s - w.start_s) / _DAY_S)))
-
-
-def _is_weekend(w: Window, day: int = 0) -> bool:
-    """Of the local day that holds most of the window's `day`-th 24 h. The epoch was a Thursday."""
-    length = min(w.end_s - w.start_s, _DAY_S)
-    middle = w.start_s + w.utc_offset_s + day * _DAY_S + length / 2
-    return (int(middle // _DAY_S) + 3) % 7 >= 5
+def _is_weekend(local_s: Floats) -> Bools:
+    """Saturdays and Sundays. The epoch was a Thursday."""
+    return np.asarray((local_s // _DAY_S + 3) % 7 >= 5)
 
 
 def unmatched(c: Comparison) -> Comparison:
     """A change between a week-end and a working day, with no earlier day of the same kind to tell them apart."""
     text = f"{c.sentence}; but one window is a week-end and the other a working day, so this may be the usual rhythm"
     return replace(c, outcome="inconclusive", sentence=text)
+
+
+def settled(found: Comparison, among: Comparison, unit: str, like: Window, after: Window) -> Comparison:
+    """What holds where the benchmark is of another kind of day: `found` is the answer against it, `among` that against `like`,
+    an earlier day of the after window's kind. That one decides, if both know enough."""
+    if _is_blind(found):
+        return found
+    if _is_blind(among):
+        return unmatched(found) if found.outcome == "moved" else found
+    back = round((after.start_s - like.start_s) / _DAY_S)
+    name = _NAMES[int((like.start_s + like.utc_offset_s) // _DAY_S + 3) % 7]
+    was = "" if found.before is None else f" ({found.before:.4g} {unit})".replace(" )", ")")
+    middle = np.array([(after.start_s + after.end_s) / 2 + after.utc_offset_s])
+    this, other = ("week-end", "working") if _is_weekend(middle)[0] else ("working", "week-end")
+    text = (
+        f"{among.sentence}; held against {name}, {back} days before, the newest day with the same {this} hours: "
+        f"the benchmark{was} has {other} hours in their place"
+    )
+    return replace(among, sentence=text, numbers={**among.numbers, "days_back": float(back)})
+
+
+def _is_blind(c: Comparison) -> bool:
+    """Whether it says that too little is known, and not how much changed."""
+    return c.outcome == "no_data" or (c.outcome == "inconclusive" and c.before is None)

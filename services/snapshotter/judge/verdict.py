@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.snapshotter.judge import guards, plain, reasons
-from services.snapshotter.judge.align import DAY_S, HOURS, Clock, exponent_of
+from services.snapshotter.judge.align import DAY_S, HOURS, Clock, days_before, exponent_of
 from services.snapshotter.judge.early import early
 from services.snapshotter.judge.measures import Days, join, measure, parted, room_for
 from services.snapshotter.judge.tables import Fitted
@@ -58,12 +58,21 @@ def judge(
         return tuple(guards.unlike_steps(r, before.step_s, after.step_s) for r in rules)
     clock = Clock(before, after, deployed_at_s, settle_s, history)
     is_early = clock.covered * after.step_s < EARLY_S
-    matched = guards.kinds_of_day_match(before, after, history)
     out: list[Comparison] = []
     for lo in range(0, len(rules), GROUP):
         case = _Case(clock, before, after, rules, slice(lo, min(lo + GROUP, len(rules))), fitted, deployed_at_s)
-        found = _early(case) if is_early else _full(case)
-        out += [c if matched or c.outcome != "moved" else guards.unmatched(c) for c in found]
+        out += _early(case) if is_early else _full(case)
+    if unlike := guards.unlike(before, after):
+        days = days_before(history, after, deployed_at_s)
+        like = min(days, key=lambda day: guards.unlike(day, after), default=before)  # the newest of those
+        if guards.unlike(like, after) < min(unlike, guards.ALIKE + 1e-9):
+            among = judge(
+                like, after, rules, deployed_at_s=deployed_at_s, settle_s=settle_s, history=history, fitted=fitted
+            )
+            both = zip(out, among, rules, strict=True)
+            out = [guards.settled(c, other, r.unit, like, after) for c, other, r in both]
+        elif unlike > guards.DOUBTED:  # a change may be the rhythm of the week
+            out = [guards.unmatched(c) if c.outcome == "moved" else c for c in out]
     for r in references:
         out = _creep(out, r, after, rules, deployed_at_s, settle_s)
     return tuple(out)
