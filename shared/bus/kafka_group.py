@@ -21,13 +21,16 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from shared.bus import MAX_RECORD_BYTES, TP, Batch, BusBroken, ClaimPositions, PositionLost, Record
-from shared.bus.kafka_clients import EARLIEST, LATEST, Cluster, answered, let_go, offsets
+from shared.bus.kafka_clients import ANSWER_S, EARLIEST, LATEST, Cluster, answered, let_go, offsets
 from shared.errors import Unavailable
 
 REBUILDS = 3
 CLAIM_S = 10.0
 COMMIT_S, COMMIT_EVERY_S = 2.0, 1.0
 SLICE_S = 0.25  #: how long a new assignment may go unnoticed
+#: A broker that just came back may know no topics: who shares out partitions then shares out none, and looks again so late.
+METADATA_S = 10.0
+FAILING_S = ANSWER_S  #: brokers that let each other in again answer, and of nobody, for a while: clients die of it
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +72,8 @@ class Member:
         self._given = self._empty = 0  # records and empty batches so far: the watchdog's evidence
         self._seen = (0, 0)
         self._silent_since: float | None = None
-        self._rebuilds = self._failures = 0
+        self._rebuilds = 0
+        self._failing_since: float | None = None
         self._is_stalled = False
         self._commits: dict[TP, int] = {}
         self._tending: asyncio.Task[None] | None = None
@@ -100,13 +104,12 @@ class Member:
             if self._is_stalled:
                 await self._rebuild()
             elif self._consumer is None:
-                await self._connect()
+                await self._replace()
             if self._assigned.due and self._consumer is not None:
                 await self._take(self._consumer)
             left = until - time.monotonic()
             records = await self._get(max_records, max(0.0, min(left, SLICE_S)))
             if records:
-                self._failures = 0
                 self._given += len(records)
                 return Batch(records, {r.tp: self._assigned.generations[r.tp] for r in records})
             if left <= 0:
@@ -133,6 +136,7 @@ class Member:
             auto_offset_reset="none",
             isolation_level="read_committed",
             max_partition_fetch_bytes=2 * MAX_RECORD_BYTES,
+            metadata_max_age_ms=int(1000 * METADATA_S),
         )
         try:
             async with answered("accept a subscriber"):
@@ -148,6 +152,22 @@ class Member:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             let_go(consumer.stop())
+
+    async def _replace(self) -> None:
+        """Take a new client where the last one was let go."""
+        try:
+            await self._connect()
+        except Unavailable as error:
+            await self._failed(error)
+
+    async def _failed(self, error: Exception) -> None:
+        """The brokers answer, and not as they should. Wait a little; raises Unavailable when that did not help for a while."""
+        now = time.monotonic()
+        self._failing_since = self._failing_since or now
+        if now - self._failing_since >= FAILING_S:
+            raise Unavailable(f"Kafka does not serve {self._group}: {error!r}") from error
+        log.warning("Kafka does not serve %s, which is tried again: %r", self._group, error)
+        await asyncio.sleep(SLICE_S)
 
     async def _rebuild(self) -> None:
         if self._rebuilds >= REBUILDS:
@@ -175,7 +195,11 @@ class Member:
         except TimeoutError as error:
             raise Unavailable(f"The positions of {self._group} were not given within {CLAIM_S:g} s.") from error
         new = {tp for tp in due if claims[tp].offset is None}
-        starts = await offsets(self._cluster, {tp.topic for tp in new}, EARLIEST) if new else {}
+        try:
+            starts = await offsets(self._cluster, {tp.topic for tp in new}, EARLIEST) if new else {}
+        except Unavailable as error:
+            await self._failed(error)
+            return
         if mine.due is not due:
             return  # assigned anew meanwhile: what was claimed is not what we hold
         for tp in due:
@@ -199,13 +223,11 @@ class Member:
                 raise PositionLost(f"positions outside what is kept: {lost}", lost) from error
             return []
         except KafkaError as error:
-            # What a client's own tasks died of it says for ever: the next turn takes a new one, and that must do better.
+            # What a client's own tasks died of it says for ever: the next turn takes a new one, and one must do better.
             self._let_go()
-            self._failures += 1
-            if self._failures > 1:
-                raise Unavailable(f"Kafka does not serve {self._group}: {error!r}") from error
-            log.warning("Kafka does not serve %s: a new client (%r)", self._group, error)
+            await self._failed(error)
             return []
+        self._failing_since = None
         return [
             Record(r.topic, r.partition, r.offset, r.key, r.value, r.headers)
             for tp, records in found.items()

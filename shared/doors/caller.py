@@ -7,7 +7,8 @@ import re
 from typing import Annotated, Any
 
 from fastapi import Request, Security
-from fastapi.security import HTTPBearer
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
 from starlette.datastructures import UploadFile
 
 from shared.access import Call, hashed
@@ -19,10 +20,13 @@ _CREDENTIAL = "daymark.credential"
 _ONCE = re.compile(r"[\x21-\x7e]{1,200}")
 
 
-class _Key(HTTPBearer):
+class _Key(SecurityBase):
     """The dependency of every door that needs a key: in the documents a bearer key; the judging is ours."""
 
-    async def __call__(self, request: Request) -> Call:  # type: ignore[override]
+    model = HTTPBearer(description="An API key: `daymark keys create`.")
+    scheme_name = "HTTPBearer"
+
+    async def __call__(self, request: Request) -> Call:
         """The call at this door. Raises Unauthenticated without any credential, Malformed for an unusable Idempotency-Key.
 
         The browser's cookie is taken for reading only, so that no other site can make a browser change anything.
@@ -40,7 +44,7 @@ class _Key(HTTPBearer):
         )
 
 
-call = _Key(scheme_name="HTTPBearer", description="An API key: `daymark keys create`.")
+call = _Key()
 
 
 def credential(request: Request) -> bytes:

@@ -67,11 +67,12 @@ def steps(line: Line) -> list[Step]:
     if stage in ends:
         return _stepped(start + ends[stage])
     middle: list[tuple[str, StepState]] = [("Deviated", "done")] if last is not None and last.deviations else []
-    back: list[tuple[str, StepState]] = {
+    back: dict[str, list[tuple[str, StepState]]] = {
+        "rolled_back": [("Rolled back", "now"), ("Recovered", "todo")],
         "recovered": [("Rolled back", "done"), ("Recovered", "now")],
         "recovering": [("Rolled back", "done"), ("Recovering", "bad")],
-    }.get(stage, [("Rolled back", "now"), ("Recovered", "todo")])  # type: ignore[assignment]
-    return _stepped(start + middle + back)
+    }
+    return _stepped(start + middle + back.get(stage, back["rolled_back"]))
 
 
 def _stepped(found: list[tuple[str, StepState]]) -> list[Step]:

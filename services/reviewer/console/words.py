@@ -226,18 +226,20 @@ HEALTH: dict[str, tuple[Tone, str]] = {
 
 def _benchmark(one: Benchmark) -> list[Row]:
     """The benchmark, what its own readings say of it, and a draft that waits to become one."""
-    state, tone, text = one.state, "wait", one.sentence
+    state: str = one.state
+    tone: Tone = "wait"
+    text = one.sentence
     if one.state == "counts" and one.missing_deciding:
-        state = "incomplete"  # type: ignore[assignment]
+        state = "incomplete"
     elif one.state == "counts":
         made = "readings uploaded and published" if one.origin == "uploaded" else "published"
         state, tone, text = "counts", "good", f"{one.snapshot_id}, {made} by {person(one.published_by)}"
     if one.pin is not None and one.state == "counts":
         text += f"; pinned by {person(one.pin.pinned_by)} until {clock(one.pin.expires_at)}: {one.pin.reason}"
-        state = "pinned" if tone == "good" else state  # type: ignore[assignment]
+        state = "pinned" if tone == "good" else state
     if one.corrects is not None:
         text += f"; it corrects {one.corrects}"
-    rows = [Row(tone, "Benchmark", state, text, one.published_at)]  # type: ignore[arg-type]
+    rows = [Row(tone, "Benchmark", state, text, one.published_at)]
     if one.health is not None and one.snapshot_id is not None:
         tone, word = HEALTH[one.health.state]
         why = "".join(f" Published despite that: {reason}" for _, reason in one.despite)

@@ -32,6 +32,7 @@ from shared.contracts import (
     SnapshotOverdue,
     SnapshotTaken,
 )
+from shared.contracts.investigations import Step
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Deviation:
 class Duty:
     """One clock of an investigation."""
 
-    step: Literal["acknowledge", "explain", "decide"]
+    step: Step
     due_at: datetime
     done_at: datetime | None = None
     done_by: str | None = None
@@ -324,15 +325,16 @@ def investigations(facts: Facts) -> tuple[Investigation, ...]:
             "decide": (end.at, end.by) if end else None,
         }
         duties = []
-        for step, due_at in (
-            ("acknowledge", data.acknowledge_by),
-            ("explain", data.explain_by),
-            ("decide", data.decide_by),
-        ):
+        due: dict[Step, datetime] = {
+            "acknowledge": data.acknowledge_by,
+            "explain": data.explain_by,
+            "decide": data.decide_by,
+        }
+        for step, due_at in due.items():
             at_by, escalated = done[step], missed.get((name, step))
             duties.append(
                 Duty(
-                    step,  # type: ignore[arg-type]
+                    step,
                     due_at,
                     at_by[0] if at_by else None,
                     at_by[1] if at_by else None,
