@@ -241,6 +241,54 @@ async def test_what_deviated_never_becomes_a_benchmark_or_a_pin_without_a_reason
     assert (await house.publish(product="epl", reason="a day")).status_code == 201
 
 
+async def test_changes_of_one_product_deployed_minutes_apart_are_held_against_the_day_before_the_first(
+    house: House,
+) -> None:
+    for n in (2, 3, 4, 5):
+        await house.registered(f"CR-{n}")
+    for n in (1, 2):
+        assert (await house.publish(change_request=f"CR-{n}", reason="both in time")).status_code == 201
+    at = await house.deployed()
+    await house.go_on(minutes=10)
+    assert (await house.observation("CR-2"))["benchmark"]["state"] == "good"
+    await house.deployed("CR-2")
+    await house.go_on(minutes=10)
+
+    # The third enters review only now: its draft is of the day before the first, and nothing speaks against that.
+    await in_review(house, "CR-3")
+    await house.worker.drain()
+    (drafted,) = await house.said(BenchmarkDrafted)
+    assert drafted.window_end <= at < drafted.window_end + timedelta(minutes=5) and "24 hours before" in drafted.reason
+    await in_review(house, "CR-3")
+    await house.worker.drain()
+    assert len(await house.said(BenchmarkDrafted)) == 1  # the same still serves
+    assert (await post(house, f"/drafts/{drafted.snapshot_id}/publish", reason="as drafted")).status_code == 201
+    assert (await house.observation("CR-3"))["benchmark"]["state"] == "good"
+
+    # Or operations reads now, is refused, and told what to do: each way is one call.
+    refused = await house.publish(change_request="CR-4", reason="the last 24 hours")
+    detail = refused.json()["detail"]
+    assert refused.status_code == 409 and all(
+        f"{cr} (deployment 1): the after look ends" in detail for cr in ("CR-1", "CR-2")
+    )
+    before = f"{drafted.window_end:%Y-%m-%dT%H:%M:%SZ}"
+    assert f'POST /snapshotter/v1/snapshots with "window_end": "{before}"' in detail
+    assert f"pin {(await house.observation('CR-3'))['benchmark']['snapshot']} of CR-3, which was taken before" in detail
+    earlier = await house.publish(change_request="CR-4", reason="the day before CR-1", window_end=before)
+    assert earlier.status_code == 201 and earlier.json()["window"]["end"] == before, earlier.text
+    assert earlier.json()["provenance"]["despite"] == {}
+    until = (at + 2 * DAY).isoformat()
+    pin = await post(house, "/pins", product="epl", snapshot="SNAP-1", reason="for all of today", expires_at=until)
+    assert pin.status_code == 201, pin.text
+    assert (await house.observation("CR-5"))["benchmark"]["state"] == "good"
+
+    before = await house.tables()
+    for end in (at + timedelta(hours=1), at - timedelta(hours=49)):  # not over; stale at once
+        answer = await house.publish(change_request="CR-4", reason="a day", window_end=end.isoformat())
+        assert answer.status_code == 422 and answer.json()["fields"][0]["path"] == "body.window_end", answer.text
+    assert await house.tables() == before
+
+
 async def test_a_benchmark_whose_run_deviates_later_satisfies_nothing_until_operations_answers_for_it(
     house: House,
 ) -> None:

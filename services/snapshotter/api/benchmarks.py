@@ -39,9 +39,10 @@ _Pin = Annotated[str, Path(pattern=r"^PIN-[0-9]{1,18}$")]
     },
     summary="Draft a benchmark now",
     description=(
-        "Reads every SLI of the policy over the last 24 hours and keeps them as a draft with its health: gaps, flat"
-        " lines, a deviation of its own against the days before. A draft is no benchmark and satisfies nothing until"
-        " operations publishes it. One is drafted by itself when a review is requested and no good benchmark is there."
+        "Reads every SLI of the policy over 24 hours (the last ones without `window_end`) and keeps them as a draft with its"
+        " health: gaps, flat lines, a deviation of its own against the days before. A draft is no benchmark and satisfies"
+        " nothing until operations publishes it. One is drafted by itself when a review is requested and no good benchmark"
+        " is there."
     ),
 )
 async def draft_snapshot(call: Caller, deps: Deps, command: DraftSnapshot) -> Response:

@@ -28,14 +28,18 @@ _Filter = Annotated[str | None, Query(min_length=1, max_length=64, description="
     responses={
         **READING,
         403: {"description": "Not of operations, or author or deployer of this CR; the refusal is on the record."},
-        409: {"description": "No SLI can be read at all and waiting will not help; `fields` gives each reason."},
+        409: {
+            "description": "No SLI can be read at all and waiting will not help, or something speaks against the window that"
+            " `despite` does not answer: `fields` gives each, `detail` says which window or benchmark is clear of it."
+        },
         503: {"description": "No SLI can be read because a source is down; `fields` gives each reason. Try again."},
     },
     summary="Publish a benchmark now",
     description=(
-        "Reads every SLI of the product's policy over the last 24 hours, which takes up to a minute, and publishes the"
-        " readings as the benchmark of one CR, or of a product for all its CRs. SLIs that cannot be read are named with"
-        " their reason. With an `Idempotency-Key`, a repeat gets the first answer and reads nothing again."
+        "Reads every SLI of the product's policy over 24 hours, the last ones if `window_end` does not say otherwise, which"
+        " takes up to a minute, and publishes the readings as the benchmark of one CR, or of a product for all its CRs. SLIs"
+        " that cannot be read are named with their reason. A window may not lie in a run that is still observed: ask for the"
+        " 24 hours before it. With an `Idempotency-Key`, a repeat gets the first answer and reads nothing again."
         " A benchmark that is published after the deploy is *late*: it is kept, and satisfies nothing."
     ),
 )

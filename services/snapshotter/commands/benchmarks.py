@@ -23,6 +23,15 @@ Corrects = Annotated[
     SnapshotId | None, Field(description="The benchmark of the same subject whose place it takes from now on.")
 ]
 
+WindowEnd = Annotated[
+    Instant | None,
+    Field(
+        default=None,
+        description="End of the 24 hours, down to the policy's step: such as the moment at which a change went live that is"
+        " still observed. Not further back than the policy's `benchmark.max_age_h`. The last whole step when not said.",
+    ),
+]
+
 
 class DraftSnapshot(BaseModel):
     """Read the last 24 hours now and keep them as a draft: seen by all, satisfying nothing, until operations publishes it."""
@@ -36,6 +45,7 @@ class DraftSnapshot(BaseModel):
     change_request: Id | None = Field(default=None, description="The CR it is for; or give `product`.")
     product: Id | None = Field(default=None, description="The product it is for: it would hold for all its CRs.")
     reason: Reason
+    window_end: WindowEnd
 
     @model_validator(mode="after")
     def _one_subject(self) -> DraftSnapshot:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from services.snapshotter.commands.benchmarks import Corrects, Despite, PinView, ProvenanceView
+from services.snapshotter.commands.benchmarks import Corrects, Despite, PinView, ProvenanceView, WindowEnd
 from shared.contracts import (
     AlsoDeployed,
     BenchmarkHealth,
@@ -22,7 +22,7 @@ _Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[
 
 
 class PublishSnapshot(BaseModel):
-    """Take a snapshot of the last 24 hours now, and publish it as the benchmark of one CR or of a whole product."""
+    """Read 24 hours, the last ones when not said otherwise, and publish them as the benchmark of a CR or a product."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -31,6 +31,11 @@ class PublishSnapshot(BaseModel):
             "examples": [
                 {"change_request": "CR-1", "reason": "An ordinary working day, no incident open."},
                 {"product": "epl", "reason": "Before Thursday's release."},
+                {
+                    "change_request": "CR-2",
+                    "reason": "The day before CR-1 went live, ten minutes ago.",
+                    "window_end": "2026-11-24T09:00:00Z",
+                },
             ]
         },
     )
@@ -42,6 +47,7 @@ class PublishSnapshot(BaseModel):
     )
     corrects: Corrects = None
     despite: Despite
+    window_end: WindowEnd
 
     @model_validator(mode="after")
     def _one_subject(self) -> PublishSnapshot:

@@ -18,6 +18,7 @@ from services.snapshotter.domain.benchmarks import (
     Run,
     Standing,
     answered_before,
+    clear_window,
     doubted,
     doubts,
     objections,
@@ -27,6 +28,8 @@ from services.snapshotter.domain.benchmarks import (
     refuse_own,
     run_of,
     standing,
+    ways_out,
+    window_until,
 )
 from services.snapshotter.domain.early import (
     EarlyLook,
@@ -119,6 +122,7 @@ __all__ = [
     "benchmark_window",
     "choice_at",
     "choose",
+    "clear_window",
     "close",
     "creep_sentence",
     "day_before",
@@ -159,5 +163,7 @@ __all__ = [
     "so_far",
     "standing",
     "verdict",
+    "ways_out",
     "weighed",
+    "window_until",
 ]

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 from services.snapshotter.domain.pins import Pin
-from services.snapshotter.domain.values import ChangeRequest, Deployment, Observation, Snapshot, Window
+from services.snapshotter.domain.values import (
+    ChangeRequest,
+    Deployment,
+    Observation,
+    Snapshot,
+    Window,
+    benchmark_window,
+)
 from shared.access import subject
 from shared.contracts import BenchmarkDoubted, BenchmarkHealth, Fact, ObservationKind, Policy, is_before
-from shared.errors import Conflict, Forbidden
+from shared.errors import Conflict, Forbidden, Invalid
 
 #: What can speak against a benchmark: its own health, and that its window lies in a run that deviated, or still may.
 Objection = Literal["gaps", "flat", "moved", "deviated", "observed"]
@@ -261,13 +268,54 @@ def answered_before(despite: Mapping[str, str]) -> dict[Objection, str]:
     return {code: despite[code] for code in _OF_ITSELF if code in despite}
 
 
-def refuse_doubtful(found: Mapping[Objection, str], despite: Mapping[Objection, str]) -> dict[str, str]:
-    """What is overridden, with the reason for each. Raises Conflict for what nobody answered."""
+def clear_window(wanted: Window, runs: Iterable[Run], oldest: datetime) -> Window | None:
+    """The newest 24 hours that no run meets, `wanted` or before it; None when they would end before `oldest`."""
+    runs, found = list(runs), wanted
+    while met := [run for run in runs if run.meets(found)]:
+        found = benchmark_window(min(run.starts_at for run in met), wanted.step_s)
+    return found if found.end >= oldest else None
+
+
+def ways_out(wanted: Window, runs: Sequence[Run], known: Iterable[Snapshot], policy: Policy, now: datetime) -> str:
+    """Where to find a benchmark when `runs` speak against a window: what there was before them. Empty when they do not.
+
+    known  the product's benchmarks, newest first
+    """
+    if not any(run.meets(wanted) for run in runs):
+        return ""
+    ways = []
+    if clear := clear_window(wanted, runs, now - timedelta(hours=policy.benchmark.max_age_h)):
+        ways.append(
+            f"publish the 24 hours before it instead: POST /snapshotter/v1/snapshots with"
+            f' "window_end": "{clear.end:%Y-%m-%dT%H:%M:%SZ}"'
+        )
+    earlier = (each for each in known if each.window.end <= wanted.end)
+    if before := next((each for each in earlier if not any(run.meets(each.window) for run in runs)), None):
+        whose = f" of {before.cr_id}" if before.cr_id else ""
+        ways.append(f"pin {before.id}{whose}, which was taken before it, for all changes: POST /snapshotter/v1/pins")
+    return f" Or {'; or '.join(ways)}." if ways else ""
+
+
+def window_until(end: datetime, policy: Policy, now: datetime) -> Window:
+    """The 24 hours until the last whole step at `end`. Raises Invalid when they are not over, or stale already."""
+    window, latest = benchmark_window(end, policy.observation.step_s), benchmark_window(now, policy.observation.step_s)
+    age_h, reason = policy.benchmark.max_age_h, None
+    if window.end > latest.end:
+        reason = "the 24 hours must be over"
+    elif now - window.end > timedelta(hours=age_h):
+        reason = f"is more than {age_h:g} h ago: as the policy says, it would be stale at once"
+    if reason is not None:
+        raise Invalid("The window cannot be taken.", fields=[{"path": "body.window_end", "message": reason}])
+    return window
+
+
+def refuse_doubtful(found: Mapping[Objection, str], despite: Mapping[Objection, str], ways: str = "") -> dict[str, str]:
+    """What is overridden, with the reason for each. Raises Conflict for what nobody answered, with `ways` out of it."""
     open_ = {code: sentence for code, sentence in found.items() if code not in despite}
     if open_:
         said = "; ".join(open_.values())
         raise Conflict(
-            f"This speaks against it: {said}. Publish another window, or say in `despite` why it may stand."[:2000],
+            f"This speaks against it: {said[:1500]}. Publish another window, or say in `despite` why it may stand.{ways}",
             fields=[{"path": f"body.despite.{code}", "message": sentence[:500]} for code, sentence in open_.items()],
         )
     return {str(code): despite[code] for code in found}

@@ -46,23 +46,23 @@ class _NothingDoneYet(Exception):
 
 
 async def publish_snapshot(deps: Deps, call: Call, command: PublishSnapshot) -> Answer:
-    """Read the last 24 hours now and publish them as the benchmark of a CR or a product.
+    """Read 24 hours now, the last ones or some before, and publish them as the benchmark of a CR or a product.
 
-    Raises Forbidden, NotFound, Conflict (no SLI can be read at all, or something speaks against the window that nobody
-    answered), Unavailable (a source is down), Repeated.
+    Raises Forbidden, NotFound, Invalid (a window that cannot be), Conflict (no SLI can be read at all, or something speaks
+    against the window that nobody answered), Unavailable (a source is down), Repeated.
     """
     plan = await _looked(deps, call, command)
     captured, kept, found = await _read(deps, plan)
     async with deps.db.tx(call) as tx:
         await _plan(tx, command)  # judged once more, and now it counts: the right may have been taken away meanwhile
         await _check_corrected(tx, command.corrects, plan.product_id, plan.cr.id if plan.cr else None)
-        despite = await answered_objections(tx, plan.product_id, captured.window, found, command.despite)
+        despite = await answered_objections(tx, plan.policy, captured.window, found, command.despite)
         made = Provenance("", "pulled", corrects=command.corrects, health=found, despite=despite)
         return await kept_as(tx, "benchmark", plan, captured, kept, made, found, command.reason)
 
 
 async def draft_snapshot(deps: Deps, call: Call, command: DraftSnapshot) -> Answer:
-    """Read the last 24 hours now and keep them for operations to look at. Raises as publishing does."""
+    """Read 24 hours now and keep them for operations to look at. Raises as publishing does."""
     plan = await _looked(deps, call, command)
     captured, kept, found = await _read(deps, plan)
     async with deps.db.tx(call) as tx:
@@ -128,7 +128,7 @@ async def _published(
     domain.refuse_outworn(of, policy, tx.now)
     _refuse_other_measure(of, await store.series_of(tx, of.id), policy)
     judged = made.health or BenchmarkHealth(state="unjudged", sentence="Nobody judged it.")
-    despite = await answered_objections(tx, of.product_id, of.window, judged, answers)
+    despite = await answered_objections(tx, policy, of.window, judged, answers)
     made = replace(made, snapshot_id=await store.next_id(tx), despite=despite)
     published = replace(
         of, id=made.snapshot_id, kind="benchmark", taken_at=tx.now, taken_by=person(tx.actor), reason=reason
@@ -141,14 +141,15 @@ async def _published(
 
 async def answered_objections(
     tx: Tx,
-    product_id: str,
+    policy: Policy,
     window: domain.Window,
     found: BenchmarkHealth,
     despite: Mapping[Objection, str],
 ) -> dict[str, str]:
     """What speaks against a window and was answered, with the answers. Raises Conflict for what was not."""
-    looks = await store.looks_about(tx, product_id, window.start, window.end)
-    return domain.refuse_doubtful(domain.objections(found, window, await runs_of(tx, looks)), despite)
+    runs = await runs_of(tx, await store.looks_about(tx, policy.id, window.start, window.end))
+    ways = domain.ways_out(window, runs, await store.newest_benchmarks(tx, policy.id), policy, tx.now) if runs else ""
+    return domain.refuse_doubtful(domain.objections(found, window, runs), despite, ways)
 
 
 async def kept_as(
@@ -243,7 +244,9 @@ async def _plan(tx: Tx, command: Asked) -> Plan:
     )
     if plan.cr is not None and not is_draft:
         domain.refuse_own(plan.cr, person(tx.actor))
-    return plan
+    if command.window_end is None:
+        return plan
+    return replace(plan, window=domain.window_until(command.window_end, plan.policy, tx.now))
 
 
 async def planned(tx: Tx, cr_id: str | None, product_id: str | None, action: str) -> Plan:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
-from services.snapshotter import store
+from services.snapshotter import domain, store
 from services.snapshotter.domain import Provenance
 from services.snapshotter.handlers.benchmarks import Plan, kept_as, planned
 from services.snapshotter.handlers.capture import prepared
 from services.snapshotter.handlers.deps import Deps
+from services.snapshotter.handlers.doubting import runs_of
 from services.snapshotter.handlers.health import health, with_earlier_days
 from services.snapshotter.handlers.standings import standing_of
 from shared import policies
@@ -20,6 +22,7 @@ DEADLINE_S = 180.0
 #: A review is requested again with each change of its evidence; a draft serves all of them for this long.
 SERVES = timedelta(hours=1)
 _REASON = "drafted when the review was requested"
+_BEFORE = "of the 24 hours before what deviated since, or is still observed"
 
 
 async def on_review_requested(tx: Tx, event: Event[ReviewRequested]) -> None:
@@ -45,7 +48,10 @@ async def draft_for_review(deps: Deps, appointment: Appointment) -> None:
     found = await deps.workers.run(health, plan.policy, captured, earlier)
     async with deps.db.tx(appointment) as tx:
         if await _wanted(tx, appointment) is not None:
-            await kept_as(tx, "draft", plan, captured, kept, Provenance("", "pulled", health=found), found, _REASON)
+            made = Provenance("", "pulled", health=found)
+            is_latest = plan.window == domain.benchmark_window(now, plan.window.step_s)
+            reason = _REASON if is_latest else f"{_REASON}; {_BEFORE}"
+            await kept_as(tx, "draft", plan, captured, kept, made, found, reason)
 
 
 async def _wanted(tx: Tx, appointment: Appointment) -> Plan | None:
@@ -63,8 +69,17 @@ async def _wanted(tx: Tx, appointment: Appointment) -> Plan | None:
         raise TryLater(f"no policy of {cr.product_id} has been heard yet")
     if not latest[1].slis:
         return None  # nothing to measure: asking again would not change that
-    plan = await planned(tx, cr_id, None, "draft_snapshot")
+    plan = await _clear(tx, await planned(tx, cr_id, None, "draft_snapshot"))
     standing = await standing_of(tx, cr, None, plan.policy.benchmark.max_age_h)
     draft = await store.latest_draft(tx, cr)
-    is_served = draft is not None and tx.now - draft.window.end < SERVES
+    is_served = draft is not None and timedelta(0) <= plan.window.end - draft.window.end < SERVES
     return None if standing.state == "good" or is_served else plan
+
+
+async def _clear(tx: Tx, plan: Plan) -> Plan:
+    """The plan for a window that nothing is said against: another change of the product may be observed at this moment."""
+    window = plan.window
+    runs = await runs_of(tx, await store.looks_about(tx, plan.product_id, window.start, window.end))
+    oldest = tx.now - timedelta(hours=plan.policy.benchmark.max_age_h)
+    clear = domain.clear_window(window, runs, oldest)
+    return replace(plan, window=clear) if clear is not None else plan

@@ -34,7 +34,7 @@ async def pin_benchmark(deps: Deps, call: Call, command: PinBenchmark) -> Answer
             raise NotFound(f"{command.product} has no snapshot {command.snapshot}.")
         subject_version = await store.locked_product(tx, command.product)
         # Its health was answered when it was published; that the run deviated may have come out since.
-        despite = await answered_objections(tx, command.product, benchmark.window, _UNJUDGED, command.despite)
+        despite = await answered_objections(tx, policy, benchmark.window, _UNJUDGED, command.despite)
         provenance = (await store.provenances_of(tx, [benchmark.id])).get(benchmark.id)
         made, fact = domain.pin(
             await store.next_pin(tx),

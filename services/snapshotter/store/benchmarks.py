@@ -142,6 +142,13 @@ async def benchmarks_met(tx: Tx, product_id: str, since: datetime) -> list[Snaps
     return [snapshot_of(row) for row in await tx.all(found.order_by(c.number))]
 
 
+async def newest_benchmarks(tx: Tx, product_id: str) -> list[Snapshot]:
+    """Of the product and its CRs, the last twenty."""
+    c = snapshots.c
+    found = select(snapshots).where(c.product_id == product_id, c.kind == "benchmark")
+    return [snapshot_of(row) for row in await tx.all(found.order_by(c.number.desc()).limit(20))]
+
+
 async def doubts_of(tx: Tx, snapshot_ids: Iterable[str]) -> list[Doubt]:
     """Everything said against these benchmarks, in order."""
     c = doubts.c
