@@ -15,7 +15,7 @@ import pytest
 from services.snapshotter import store
 from services.snapshotter.handlers import keeping
 from services.snapshotter.samples import BucketError, bundle, open_bucket, unpack
-from shared.contracts import ObservationClosed
+from shared.contracts import ObservationClosed, SnapshotOverdue
 from shared.errors import Busy
 from tests.observing import House, snapshotter
 from tests.servers.postgres import Databases
@@ -202,6 +202,39 @@ async def test_an_object_store_that_fails_keeps_nothing_and_is_tried_again(
     assert refused.status_code == 503 and "PermissionDenied" in refused.json()["detail"]
     assert await house.rows("SELECT * FROM snapshots") == []
     assert (await house.publish()).status_code == 201
+
+
+async def test_an_object_store_that_stays_away_ends_patience_and_loses_no_snapshot(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_bucket(house, tmp_path, monkeypatch)
+    await house.begin()
+    at = await house.deployed()
+    (tmp_path / "samples").rename(tmp_path / "away")  # what the benchmark holds cannot be read, nor anything be written
+    (tmp_path / "samples").touch()
+    await house.go_to(at + DAY)
+    await house.worker.drain()
+    waiting = (await house.observation())["current"]
+    assert waiting["state"] == "capturing" and "object store" in waiting["waiting_for"]
+    house.prometheus.asked.clear()
+    await house.go_on(minutes=10)
+    await house.worker.drain()
+    assert sorted(house.prometheus.asked) == [
+        "errors",
+        "heap",
+        "latency",
+    ]  # their history: the day itself is remembered
+    await house.go_on(minutes=60)
+    await house.worker.drain()
+    (overdue,) = await house.said(SnapshotOverdue)
+    (closed,) = await house.said(ObservationClosed)
+    assert closed.outcome == "no_data" and "object store" in overdue.reason, (closed, overdue)
+    read = (await house.get(f"/snapshots/{closed.snapshot_id}/series?sli=errors")).json()["series"][0]
+    assert len(read["values"]) == 288 and None not in read["values"]  # in the database
+
+    (tmp_path / "samples").unlink()
+    (tmp_path / "away").rename(tmp_path / "samples")
+    assert (await house.get("/snapshots/SNAP-1/series?sli=errors")).status_code == 200
 
 
 async def test_a_retry_does_not_read_again_what_was_read(house: House) -> None:

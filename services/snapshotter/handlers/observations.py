@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -52,8 +52,8 @@ class _Plan:
 async def take_snapshot(deps: Deps, appointment: Appointment) -> None:
     """Capture, judge, and close one observation; subject `<cr>/<deployment>/<kind>`.
 
-    Raises Unavailable while a source is down and patience lasts: the agenda comes back. After that the look is closed
-    with what there is, overdue, and every SLI that could not be read is `no_data`.
+    Raises Unavailable while a source or the object store is down and patience lasts: the agenda comes back. After that the
+    look is closed with what there is, overdue, and every SLI that could not be read is `no_data`.
     """
     async with deps.db.house() as tx:
         plan = await _plan(tx, appointment)
@@ -70,20 +70,29 @@ async def take_snapshot(deps: Deps, appointment: Appointment) -> None:
         raise Unavailable(f"waiting for {_words(waiting, len(policy.slis))}")
     overdue_because = _words(waiting, len(policy.slis)) if waiting else None
     history = await _history(deps, plan, captured)
-    made = await prepared(deps, captured)
-    past = await prepared(deps, history) if history else None
     limits = domain.SHIPPED_LIMITS
     if plan.pairs is not None:
         limits = (await deps.workers.run(calibrated, look.product_id, policy, plan.pairs)).limits
-    grounds = await filled(deps, _grounds(plan, limits, captured, made, history, past))
     try:
-        found = await deps.workers.run(judged, grounds)
-    except Exception as error:
+        made = await prepared(deps, captured)
+        past = await prepared(deps, history) if history else None
+        grounds = await filled(deps, _grounds(plan, limits, captured, made, history, past))
+    except Unavailable as error:
         if is_patient:
+            await _remember(deps, plan, captured)
             raise
-        _log.exception("the judge failed", look=look.subject)  # for good: silence would be worse than no answer
-        overdue_because = f"the judge failed on it ({type(error).__name__})"
+        overdue_because = str(error).rstrip(".")
+        made, past = await prepared(replace(deps, bucket=None), captured), None  # as rows: large is better than lost
         found = unjudged(look, policy, plan.against, overdue_because)
+    else:
+        try:
+            found = await deps.workers.run(judged, grounds)
+        except Exception as error:
+            if is_patient:
+                raise
+            _log.exception("the judge failed", look=look.subject)  # for good: silence would be worse than no answer
+            overdue_because = f"the judge failed on it ({type(error).__name__})"
+            found = unjudged(look, policy, plan.against, overdue_because)
 
     async with deps.db.tx(appointment) as tx:
         cr = await store.locked_change_request(tx, look.cr_id, look.product_id)

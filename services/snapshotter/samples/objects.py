@@ -6,6 +6,7 @@ Credentials come from where the process runs (environment, instance role), never
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
@@ -81,7 +82,7 @@ def open_bucket(url: str) -> Bucket:
     if scheme == "file":
         return Bucket(LocalStore(urlsplit(url).path, mkdir=True))
     try:
-        return Bucket(from_url(url, client_options={"timeout": f"{_PATIENCE_S:g}s"}))
+        return Bucket(from_url(url))  # options of its client given here would displace those of the environment
     except Exception as error:
         raise ValueError(f"DAYMARK_SAMPLES_URL cannot be used ({type(error).__name__})") from None
 
@@ -92,4 +93,19 @@ async def _done(work: Awaitable[T]) -> T:
     except TimeoutError as error:
         raise BucketError(f"the object store did not answer within {_PATIENCE_S:g} s") from error
     except Exception as error:
-        raise BucketError(f"the object store fails ({type(error).__name__})") from error
+        raise BucketError(f"the object store {_words(error)}") from error
+
+
+def _words(error: Exception) -> str:
+    """What to do about it. The error's own text names addresses, and may hold signed ones: none of it is told on."""
+    text, kind = str(error), type(error).__name__
+    status = re.search(r"status code: (\d{3})", text)
+    if kind in ("PermissionDeniedError", "UnauthenticatedError") or (status and status[1] in ("401", "403")):
+        return "does not accept our credentials, or they may not do this"
+    if isinstance(error, FileNotFoundError):
+        return "has no such object, or no such bucket"
+    if "builder error" in text:
+        return "has an address that is not https, and nothing allows that (AWS_ALLOW_HTTP, AZURE_ALLOW_HTTP)"
+    if status:
+        return f"fails: it answers with status {status[1]}"
+    return "cannot be reached" if "error sending request" in text else f"fails ({kind})"
