@@ -271,11 +271,11 @@ async def test_changes_of_one_product_deployed_minutes_apart_are_held_against_th
     assert refused.status_code == 409 and all(
         f"{cr} (deployment 1): the after look ends" in detail for cr in ("CR-1", "CR-2")
     )
-    before = f"{drafted.window_end:%Y-%m-%dT%H:%M:%SZ}"
-    assert f'POST /snapshotter/v1/snapshots with "window_end": "{before}"' in detail
+    moment = f"{drafted.window_end:%Y-%m-%dT%H:%M:%SZ}"
+    assert f'POST /snapshotter/v1/snapshots with "window_end": "{moment}"' in detail
     assert f"pin {(await house.observation('CR-3'))['benchmark']['snapshot']} of CR-3, which was taken before" in detail
-    earlier = await house.publish(change_request="CR-4", reason="the day before CR-1", window_end=before)
-    assert earlier.status_code == 201 and earlier.json()["window"]["end"] == before, earlier.text
+    earlier = await house.publish(change_request="CR-4", reason="the day before CR-1", window_end=moment)
+    assert earlier.status_code == 201 and earlier.json()["window"]["end"] == moment, earlier.text
     assert earlier.json()["provenance"]["despite"] == {}
     until = (at + 2 * DAY).isoformat()
     pin = await post(house, "/pins", product="epl", snapshot="SNAP-1", reason="for all of today", expires_at=until)
