@@ -74,3 +74,19 @@ def test_a_mostly_absent_series_is_never_steady():
 
 def test_nothing_that_decides_is_never_steady():
     assert overall(()) == "no_data"
+
+
+def test_shares_are_said_in_percent_and_their_numbers_stay_as_they_are():
+    a, rules = 0.004 * day(1, level=1.0), [rule(i, unit="ratio") for i in range(4)]
+    b = 0.004 * day(7, level=1.0)
+    b[1] *= 3
+    b[2], a[2] = 0.02, 0.01
+    b[3] = a[3] = 0.5
+    for after, deployed in ((b, T0 + DAY), (b[:, :180], T0 + DAY)):
+        out = judge(window(a), window(after, T0 + DAY), rules, deployed_at_s=deployed)
+        text = " ".join(c.sentence for c in out)
+        assert "ratio" not in text and text.count(" %") >= 6
+        was = out[1].before
+        assert was is not None and abs(was - 0.004) < 0.001 and f"{100 * was:.4g} -> " in out[1].sentence
+        assert "constant at 1 % in the benchmark and rose to constant 2 %" in out[2].sentence
+        assert "stayed at 50 % throughout" in out[3].sentence

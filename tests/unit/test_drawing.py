@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree
 
@@ -46,6 +47,13 @@ def test_it_is_read_to_who_cannot_see_it_and_lines_differ_by_more_than_colour() 
     assert dashes == {"before": "6 3", "after": None}
     texts = [each.text for each in root.iter(f"{SVG}text")]
     assert "seen from 18:30" in texts and "15:30" in texts
+
+
+def test_the_axis_of_shares_is_in_percent() -> None:
+    line = Line("after", "after SNAP-2", BEGAN.timestamp(), 60.0, np.linspace(0, 0.02, 1440))
+    shares = replace(picture(line.values), unit="ratio", lines=[line])
+    texts = [each.text for each in ElementTree.fromstring(svg(shares)).iter(f"{SVG}text")]
+    assert "%" in texts and "ratio" not in texts and {"0", "1", "2"} <= set(texts)
 
 
 def test_no_spike_of_one_step_is_lost_in_a_pixel() -> None:

@@ -5,7 +5,6 @@ Every colour comes with a word and a sign, so that nothing is said by colour alo
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -107,9 +106,6 @@ def http_url(link: str | None) -> str | None:
 
 #: The unit of shares 0 to 1. People read them in percent; everything that is stored or answered keeps them as they are.
 SHARE = "ratio"
-_N = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
-#: All numbers of one measurement in a sentence: `0.004 -> 0.012 ratio`, `0.004 to 0.005 and differed by 0.0001 ratio`.
-_SHARES = re.compile(rf"(?<![\w.])(?:{_N}(?: -> | to | and differed by | and ))*{_N} {SHARE}\b")
 
 
 def number(value: float | None, unit: str = "") -> str:
@@ -125,19 +121,13 @@ def unit_of(unit: str) -> str:
     return "%" if unit == SHARE else unit
 
 
-def _in_percent(found: re.Match[str]) -> str:
-    numbers = found[0].removesuffix(f" {SHARE}")
-    return re.sub(rf"(?<![\w.]){_N}", lambda each: f"{float(each[0]) * 100:.4g} %", numbers)
-
-
 def percent(value: float | None) -> str:
     return "" if value is None else f"{value:+.0%}" if abs(value) >= 0.1 else f"{value:+.1%}"
 
 
 def sentence(text: str) -> str:
-    """A sentence of the judge as print sets it: its arrows are two characters on a wire, its full stop is left out, and
-    shares are percents."""
-    return ended(_SHARES.sub(_in_percent, text).replace(" -> ", " → "))
+    """A sentence of the judge as print sets it: its arrows are two characters on a wire, and its full stop is left out."""
+    return ended(text.replace(" -> ", " → "))
 
 
 def many(n: int, thing: str) -> str:

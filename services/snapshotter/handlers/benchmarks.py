@@ -51,24 +51,26 @@ async def publish_snapshot(deps: Deps, call: Call, command: PublishSnapshot) -> 
     Raises Forbidden, NotFound, Invalid (a window that cannot be), Conflict (no SLI can be read at all, or something speaks
     against the window that nobody answered), Unavailable (a source is down), Repeated.
     """
-    plan = await _looked(deps, call, command)
-    captured, kept, found = await _read(deps, plan)
-    async with deps.db.tx(call) as tx:
-        await _plan(tx, command)  # judged once more, and now it counts: the right may have been taken away meanwhile
-        await _check_corrected(tx, command.corrects, plan.product_id, plan.cr.id if plan.cr else None)
-        despite = await answered_objections(tx, plan.policy, captured.window, found, command.despite)
-        made = Provenance("", "pulled", corrects=command.corrects, health=found, despite=despite)
-        return await kept_as(tx, "benchmark", plan, captured, kept, made, found, command.reason)
+    async with deps.alone(call):
+        plan = await _looked(deps, call, command)
+        captured, kept, found = await _read(deps, plan)
+        async with deps.db.tx(call) as tx:
+            await _plan(tx, command)  # judged once more, and now it counts: the right may be gone meanwhile
+            await _check_corrected(tx, command.corrects, plan.product_id, plan.cr.id if plan.cr else None)
+            despite = await answered_objections(tx, plan.policy, captured.window, found, command.despite)
+            made = Provenance("", "pulled", corrects=command.corrects, health=found, despite=despite)
+            return await kept_as(tx, "benchmark", plan, captured, kept, made, found, command.reason)
 
 
 async def draft_snapshot(deps: Deps, call: Call, command: DraftSnapshot) -> Answer:
     """Read 24 hours now and keep them for operations to look at. Raises as publishing does."""
-    plan = await _looked(deps, call, command)
-    captured, kept, found = await _read(deps, plan)
-    async with deps.db.tx(call) as tx:
-        await _plan(tx, command)
-        made = Provenance("", "pulled", health=found)
-        return await kept_as(tx, "draft", plan, captured, kept, made, found, command.reason)
+    async with deps.alone(call):
+        plan = await _looked(deps, call, command)
+        captured, kept, found = await _read(deps, plan)
+        async with deps.db.tx(call) as tx:
+            await _plan(tx, command)
+            made = Provenance("", "pulled", health=found)
+            return await kept_as(tx, "draft", plan, captured, kept, made, found, command.reason)
 
 
 async def publish_draft(deps: Deps, call: Call, draft_id: str, command: PublishDraft) -> Answer:

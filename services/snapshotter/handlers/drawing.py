@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
+from services.snapshotter.judge import read_as
 from services.snapshotter.sources import Floats
 
 _WIDTH, _HEIGHT = 960, 460
@@ -154,12 +155,13 @@ def _path(line: Line, began_s: float, low: float, high: float) -> Iterator[str]:
 
 def _axes(picture: Picture, low: float, high: float, *, is_small: bool = False) -> Iterator[str]:
     right, bottom = _LEFT + _PLOT_W, _TOP + _PLOT_H
+    factor, unit = read_as(picture.unit)
     for value in _ticks(low, high):
         y = _y(value, low, high)
         yield f'<line x1="{_LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="#e6e6e6"/>'
-        yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_text(f"{value:.6g}")}</text>'
+        yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_text(f"{factor * value:.6g}")}</text>'
     if not is_small:
-        yield f'<text x="{_LEFT - 6}" y="{_TOP - 8}" text-anchor="end" fill="#4d4d4d">{_text(picture.unit)}</text>'
+        yield f'<text x="{_LEFT - 6}" y="{_TOP - 8}" text-anchor="end" fill="#4d4d4d">{_text(unit)}</text>'
     for hour in range(0, 25, 6 if is_small else 3):
         x = _LEFT + _PLOT_W * hour / 24
         clock = (picture.began_at.astimezone(UTC) + timedelta(hours=hour)).strftime("%H:%M")

@@ -13,6 +13,7 @@ from services.snapshotter.domain import DAY
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.drawing import Line, Picture, Role, svg
 from services.snapshotter.handlers.keeping import with_samples
+from services.snapshotter.judge import said
 from services.snapshotter.samples import unpack
 from services.snapshotter.sources import steps
 from shared.access import Call
@@ -104,7 +105,7 @@ def _drawn(
     if "score" in numbers and "limit" in numbers:
         facts.append(f"score {numbers['score']:.3g}, its limit {numbers['limit']:.3g}")
     if "usual_movement" in numbers:
-        facts.append(f"a day usually differs by {numbers['usual_movement']:.3g} {answer.unit}".rstrip())
+        facts.append(f"a day usually differs by {said(answer.unit, numbers['usual_movement'], digits=3)}")
     facts += [f"{each.role} was not read: {each.kept.missing}" for each in found if each.kept.missing]
     facts += [f"the samples of {each.snapshot.id} have expired" for each in found if _has_expired(each.kept)]
     facts.append(f"judge {version}")

@@ -100,7 +100,7 @@ def _flat(sli: SLI, values: Floats, days: Sequence[Floats], step_s: int, max_fla
     if usual is not None and (run <= TIMES_AS_LONG * usual or (value == 0 and run < np.isfinite(values).sum())):
         return None
     known = "" if usual is None else f"; on the days before at most {usual * step_s / 3600:.1f} h"
-    return f"{sli.title} stood still at {value:.6g} {sli.unit}".rstrip() + f" for {hours:.1f} h{known}"
+    return f"{sli.title} stood still at {judging.said(sli.unit, value, digits=6)} for {hours:.1f} h{known}"
 
 
 def _longest(values: Floats) -> tuple[int, float]:

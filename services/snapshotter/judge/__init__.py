@@ -5,7 +5,7 @@
 
 from services.snapshotter.judge.alarms import ALARMS, budget
 from services.snapshotter.judge.releases import across_releases
-from services.snapshotter.judge.values import Comparison, Direction, Outcome, Rule, Window, overall
+from services.snapshotter.judge.values import Comparison, Direction, Outcome, Rule, Window, overall, read_as, said
 from services.snapshotter.judge.verdict import judge
 
 VERSION = "1.3.0"
@@ -22,4 +22,6 @@ __all__ = [
     "budget",
     "judge",
     "overall",
+    "read_as",
+    "said",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from services.snapshotter.judge.values import Bools, Comparison, Floats, Ints, Rule, Window
+from services.snapshotter.judge.values import Bools, Comparison, Floats, Ints, Rule, Window, said
 
 ENOUGH_PAIRED = 0.5  # share of the steps that both windows must have at the same minute of the clock
 ENOUGH_EARLY = 0.5
@@ -109,17 +109,18 @@ def _absent(
 def _constants(r: Rule, was: float, now: float, read: float, is_early: bool, numbers: dict[str, float]) -> Comparison:
     change = now - was
     share = change / abs(was) if was else None
+    stood, stands = said(r.unit, was, digits=6), said(r.unit, now, digits=6)
     if change == 0:
         if read >= COMPLETE:
-            text = f"{r.title} stayed at {was:.6g} {r.unit} throughout, as in the benchmark"
+            text = f"{r.title} stayed at {stood} throughout, as in the benchmark"
             return Comparison(r.sli, "steady", text, r.decides, None, was, now, 0.0, 0.0, numbers=numbers)
-        text = f"{r.title} was {was:.6g} {r.unit} whenever it was read, but only {read:.0%} of the steps were"
+        text = f"{r.title} was {stood} whenever it was read, but only {read:.0%} of the steps were"
         return Comparison(r.sli, "inconclusive", text, r.decides, None, was, now, 0.0, 0.0, numbers=numbers)
     worse = {"higher_is_worse": change > 0, "lower_is_worse": change < 0, "both": True}[r.direction]
     gross = not is_early or abs(change) >= GROSS_CONSTANT * max(abs(was), abs(now))
     matters = worse and abs(change) >= r.min_absolute and abs(change) >= r.min_relative * abs(was)
     verb = "rose" if change > 0 else "fell"
-    text = f"{r.title} was constant at {was:.6g} {r.unit} in the benchmark and {verb} to constant {now:.6g} {r.unit}"
+    text = f"{r.title} was constant at {stood} in the benchmark and {verb} to constant {stands}"
     if matters and gross:
         return Comparison(r.sli, "moved", text, r.decides, "constant", was, now, share, change, numbers=numbers)
     if matters:
@@ -163,7 +164,7 @@ def settled(found: Comparison, among: Comparison, unit: str, like: Window, after
         return unmatched(found) if found.outcome == "moved" else found
     back = round((after.start_s - like.start_s) / _DAY_S)
     name = _NAMES[int((like.start_s + like.utc_offset_s) // _DAY_S + 3) % 7]
-    was = "" if found.before is None else f" ({found.before:.4g} {unit})".replace(" )", ")")
+    was = "" if found.before is None else f" ({said(unit, found.before)})"
     middle = np.array([(after.start_s + after.end_s) / 2 + after.utc_offset_s])
     this, other = ("week-end", "working") if _is_weekend(middle)[0] else ("working", "week-end")
     text = (

@@ -12,7 +12,7 @@ from services.snapshotter.judge.align import DAY_S, HOURS
 from services.snapshotter.judge.early import DOUBTFUL, Early
 from services.snapshotter.judge.measures import Days
 from services.snapshotter.judge.order import median
-from services.snapshotter.judge.values import Comparison, Floats, Ints, Outcome, Rule
+from services.snapshotter.judge.values import Comparison, Floats, Ints, Outcome, Rule, said
 from services.snapshotter.judge.views import NAMES, view_of
 from services.snapshotter.judge.views.level import late_start, quarters
 from services.snapshotter.judge.views.scale import scale_of
@@ -258,20 +258,20 @@ def _from(seen: Seen, since: float) -> str:
 
 def _change(rule: Rule, was: float, now: float) -> str:
     share = f" ({(now - was) / abs(was):+.0%})" if was and abs(now - was) < 100 * abs(was) else ""
-    return f"{was:.4g} -> {now:.4g} {rule.unit}".rstrip() + share
+    return said(rule.unit, was, now) + share
 
 
 def _usual(seen: Seen) -> str:
     """What earlier days did by themselves."""
-    f, j, days = seen.facts, seen.j, len(seen.x.read)
+    f, j, days, unit = seen.facts, seen.j, len(seen.x.read), seen.rule.unit
     if days < 3:
-        return f"a day usually differs by about {f.usual[j]:.3g} {seen.rule.unit}".rstrip()
-    span = f"{f.lowest[j]:.4g} to {f.highest[j]:.4g}"
-    return f"on {days} earlier days it was {span} and differed by {f.typical[j]:.3g} {seen.rule.unit}".rstrip()
+        return f"a day usually differs by about {said(unit, f.usual[j], digits=3)}"
+    span = said(unit, f.lowest[j], f.highest[j], between=" to ")
+    return f"on {days} earlier days it was {span} and differed by {said(unit, f.typical[j], digits=3)}"
 
 
 def _least(rule: Rule, level: float) -> str:
-    return f"{rule.min_relative:.0%} of {level:.4g} and {rule.min_absolute:g} {rule.unit}".rstrip()
+    return f"{rule.min_relative:.0%} of {said(rule.unit, level)} and {said(rule.unit, rule.min_absolute)}"
 
 
 def early(rule: Rule, e: Early, j: int, exponent: int, covered: int) -> Comparison:
@@ -294,9 +294,8 @@ def early(rule: Rule, e: Early, j: int, exponent: int, covered: int) -> Comparis
     words = {"level up": "rose", "level down": "fell", "spread": "changed its spread",
              "rare events": "was 0 all through the benchmark and is no more"}[view]  # fmt: skip
     first = f"{_change(rule, was, now)} in the first {covered} steps"
-    shows = f"{visible:.3g} {rule.unit}".rstrip() + (
-        f" ({visible / abs(was):.0%})" if 0 < visible < 100 * abs(was) else ""
-    )
+    share_of_it = f" ({visible / abs(was):.0%})" if 0 < visible < 100 * abs(was) else ""
+    shows = said(rule.unit, visible, digits=3) + share_of_it
     outcome: Outcome = "steady"
     text = f"{rule.title}: {first}"
     if score >= 1 and minded:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from services.snapshotter.judge.alarms import SHARES
-from services.snapshotter.judge.values import Comparison, Floats, Rule
+from services.snapshotter.judge.values import Comparison, Floats, Rule, said
 
 LEAST = 6  # releases below which nothing is said
 STAYED = 2  # releases after a jump that must have kept it: one odd release is no change of level
@@ -64,9 +64,7 @@ def _one(level: Floats, rule: Rule, names: list[str], alpha: float) -> Compariso
         best = min(found, key=lambda f: f[0])[1]
         return Comparison(**{**vars(best), "numbers": numbers})
     was, now = float(v[0]) * size, float(v[-1]) * size
-    text = (
-        f"{rule.title} wanders over {len(known)} releases as it always did: {was:.4g} -> {now:.4g} {rule.unit}".rstrip()
-    )
+    text = f"{rule.title} wanders over {len(known)} releases as it always did: {said(rule.unit, was, now)}"
     return Comparison(
         rule.sli, "steady", text, rule.decides, None, was, now, (now - was) / abs(was) if was else None, now - was,
         alpha, None, numbers,
@@ -106,7 +104,7 @@ def _tail(t: float, freedom: int) -> float:
 
 def _told(rule: Rule, view: str, was: float, now: float, at: str, first: str, alpha: float) -> Comparison:
     share = (now - was) / abs(was) if was else None
-    size = f"{was:.4g} -> {now:.4g} {rule.unit}".rstrip() + (f" ({share:+.0%})" if share is not None else "")
+    size = said(rule.unit, was, now) + (f" ({share:+.0%})" if share is not None else "")
     verb = "rose" if now > was else "fell"
     if view.startswith("creep"):
         text = f"{rule.title} {verb} little by little since {first}: {size}, though perhaps no release alone moved it"

@@ -19,6 +19,17 @@ Direction = Literal["higher_is_worse", "lower_is_worse", "both"]
 _NO_NUMBERS: Mapping[str, float] = MappingProxyType({})
 
 
+def read_as(unit: str) -> tuple[int, str]:
+    """By what people multiply numbers of that unit, and what they call it then: shares (`ratio`, 0 to 1) are percents."""
+    return (100, "%") if unit == "ratio" else (1, unit)
+
+
+def said(unit: str, *numbers: float, digits: int = 4, between: str = " -> ") -> str:
+    """Numbers of one unit, as people read them."""
+    factor, name = read_as(unit)
+    return f"{between.join(f'{factor * n:.{digits}g}' for n in numbers)} {name}".rstrip()
+
+
 @dataclass(frozen=True)
 class Window:
     """N series over one half-open window `[start_s, start_s + T * step_s)`.
