@@ -57,7 +57,7 @@ kafka-stop: ## end that Kafka from another terminal
 	@deploy/kafka/kafka.sh stop $(KAFKA_DATA)
 
 chaos: $(READY) ## kill -9 and worse, at ten times the load of `make test`
-	@DAYMARK_TEST_CRS=300 DAYMARK_TEST_TIMERS=100000 $(BIN)/python -m pytest -m chaos $(ARGS)
+	@DAYMARK_TEST_CRS=300 DAYMARK_TEST_TIMERS=100000 $(BIN)/python -m pytest -m chaos -o faulthandler_timeout=3600 $(ARGS)
 
 lock: $(READY) ## solve the dependencies of pyproject.toml anew into requirements.lock
 	@$(BIN)/uv lock --upgrade --quiet

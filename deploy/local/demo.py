@@ -12,7 +12,7 @@ from typing import TextIO
 import httpx2
 
 from deploy.local.postgres import Postgres, PostgresError, default_home
-from deploy.local.story import DAYS, Teller, present, tell
+from deploy.local.story import DAYS, StoryError, Teller, present, tell
 from deploy.local.telemetry import DemoTelemetry
 from deploy.local.up import INTERRUPTED, Running, invitation, make_home, move_clock, up
 from shared.clock import wall
@@ -22,7 +22,7 @@ def demo(*, home: Path | None = None, port: int | None = None, leave: bool = Fal
     """Start, tell the story once, and stay up with the clock at the present (`leave`: end when it is told).
 
     A telling that was interrupted cannot go on: the clock moves forward only, and the present is another by now. The
-    next start forgets it and begins anew; this one ends with exit code 130.
+    next start forgets it and begins anew; this one ends with exit code 130. One that failed ends with 1 and says at what.
     """
     home = (home or default_home() / "demo").absolute()
     begun, told = home / "begun", home / "told"
@@ -60,6 +60,8 @@ def demo(*, home: Path | None = None, port: int | None = None, leave: bool = Fal
             farewell=farewell,
             as_json=as_json,
         )
+    except (StoryError, httpx2.HTTPError) as error:
+        raise SystemExit(f"The story could not be told to its end: {error or type(error).__name__}") from None
     finally:
         telemetry.stop()
     if not told.exists():

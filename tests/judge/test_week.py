@@ -57,6 +57,14 @@ def test_the_sentence_says_which_day_it_was_held_against_and_why():
     )
 
 
+def test_the_sentence_names_the_hours_that_differ_and_not_those_that_most_of_the_day_has():
+    """From Friday at ten most hours are a working day's in both; those of Saturday are held against Friday's."""
+    friday = MONDAY + 4 * DAY
+    text = look(friday + 10 * 3600)[0].sentence
+    assert "held against Friday, 7 days before, the newest day with the same week-end hours: the benchmark" in text
+    assert text.endswith("has working hours in their place")
+
+
 @pytest.mark.parametrize(
     ("deployed_s", "factor", "direction"),
     [

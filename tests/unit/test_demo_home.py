@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
-from deploy.local.demo import _clear
+from deploy.local.demo import _clear, demo
+from deploy.local.story import StoryError
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +62,13 @@ def test_an_instance_that_is_no_demo_is_refused(home: Path) -> None:
     with pytest.raises(SystemExit, match="no demo"):
         cleared(home)
     assert (home / "data").exists() and not (home / "begun").exists()
+
+
+def test_a_story_that_fails_by_itself_is_one_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(**_: Any) -> NoReturn:
+        raise StoryError("olga: POST /snapshotter/v1/snapshots answered 503")
+
+    monkeypatch.setattr("deploy.local.demo.up", failing)
+    with pytest.raises(SystemExit, match="could not be told to its end: olga: POST"):
+        demo(home=home / "demo")
+    assert not (home / "demo" / "told").exists()

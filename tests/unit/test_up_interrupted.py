@@ -25,8 +25,12 @@ async def test_that_the_server_left_in_the_middle_of_the_story_is_no_failure_of_
 
 async def test_a_story_that_still_runs_is_ended_and_waited_for() -> None:
     server: Any = SimpleNamespace(should_exit=True)
-    story = asyncio.create_task(asyncio.Event().wait())
-    await _until_told(server, story)  # type: ignore[arg-type]
+
+    async def endless() -> None:
+        await asyncio.Event().wait()
+
+    story = asyncio.create_task(endless())
+    await _until_told(server, story)
     assert story.cancelled()
 
 

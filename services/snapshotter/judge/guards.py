@@ -138,10 +138,16 @@ def changed_before(c: Comparison) -> Comparison:
 def unlike(w: Window, after: Window) -> float:
     """Share of the after window's hours that are a working day's where those of the window's last 24 h, at the same clock, are
     a week-end's, or the other way round."""
+    return float(_unlike_hours(w, after)[1].mean())
+
+
+def _unlike_hours(w: Window, after: Window) -> tuple[Bools, Bools]:
+    """Of the after window's hours: which are a week-end's, and which are not what those of the other window are."""
     count = max(1, round((after.end_s - after.start_s) / _HOUR_S))
     hours = np.asarray(after.start_s + after.utc_offset_s + _HOUR_S * (np.arange(count) + 0.5), np.float64)
     first = w.end_s - min(w.end_s - w.start_s, _DAY_S) + w.utc_offset_s
-    return float((_is_weekend(first + (hours - first) % _DAY_S) != _is_weekend(hours)).mean())
+    is_weekend = _is_weekend(hours)
+    return is_weekend, _is_weekend(first + (hours - first) % _DAY_S) != is_weekend
 
 
 def _is_weekend(local_s: Floats) -> Bools:
@@ -155,7 +161,7 @@ def unmatched(c: Comparison) -> Comparison:
     return replace(c, outcome="inconclusive", sentence=text)
 
 
-def settled(found: Comparison, among: Comparison, unit: str, like: Window, after: Window) -> Comparison:
+def settled(found: Comparison, among: Comparison, unit: str, before: Window, like: Window, after: Window) -> Comparison:
     """What holds where the benchmark is of another kind of day: `found` is the answer against it, `among` that against `like`,
     an earlier day of the after window's kind. That one decides, if both know enough."""
     if _is_blind(found):
@@ -165,8 +171,8 @@ def settled(found: Comparison, among: Comparison, unit: str, like: Window, after
     back = round((after.start_s - like.start_s) / _DAY_S)
     name = _NAMES[int((like.start_s + like.utc_offset_s) // _DAY_S + 3) % 7]
     was = "" if found.before is None else f" ({said(unit, found.before)})"
-    middle = np.array([(after.start_s + after.end_s) / 2 + after.utc_offset_s])
-    this, other = ("week-end", "working") if _is_weekend(middle)[0] else ("working", "week-end")
+    is_weekend, is_unlike = _unlike_hours(before, after)
+    this, other = ("week-end", "working") if is_weekend[is_unlike].mean() > 0.5 else ("working", "week-end")
     text = (
         f"{among.sentence}; held against {name}, {back} days before, the newest day with the same {this} hours: "
         f"the benchmark{was} has {other} hours in their place"

@@ -70,7 +70,7 @@ def judge(
                 like, after, rules, deployed_at_s=deployed_at_s, settle_s=settle_s, history=history, fitted=fitted
             )
             both = zip(out, among, rules, strict=True)
-            out = [guards.settled(c, other, r.unit, like, after) for c, other, r in both]
+            out = [guards.settled(c, other, r.unit, before, like, after) for c, other, r in both]
         elif unlike > guards.DOUBTED:  # a change may be the rhythm of the week
             out = [guards.unmatched(c) if c.outcome == "moved" else c for c in out]
     for r in references:
