@@ -19,7 +19,9 @@ Answer = Callable[[httpx2.Request], httpx2.Response]
 
 
 class Datadog:
-    """Buckets on whole multiples of the roll-up; each holds its own number. Coarsens what it is not told to roll up."""
+    """Answers as its documentation and its clients' recordings show: buckets on whole multiples of the roll-up, from the
+    first that begins in the time asked for to the last, their times as floats; coarser where no roll-up is asked for.
+    """
 
     def __init__(self) -> None:
         self.asked: list[dict[str, str]] = []
@@ -31,10 +33,20 @@ class Datadog:
         self.asked.append(asked)
         self.keys.append((request.headers["dd-api-key"], request.headers["dd-application-key"]))
         step = 60 if ", 60)" in asked["query"] else 300
-        first = int(asked["from"]) // step * step
-        points = [[1000 * at, float(at // step % 1000)] for at in range(first, int(asked["to"]) + 1, step)]
-        series = [{"scope": "env:prod", "interval": step, "pointlist": points, "length": len(points)}]
-        return httpx2.Response(200, json={"status": "ok", "series": series}, headers=self.headers)
+        begins = range(-(-int(asked["from"]) // step) * step, int(asked["to"]) + 1, step)
+        points = [[1000.0 * at, float(at // step % 1000)] for at in begins]
+        one = {
+            "aggr": "avg", "attributes": {}, "display_name": "trace.web.request", "end": 1000 * (begins[-1] + step) - 1000,
+            "expression": asked["query"], "interval": step, "length": len(points), "metric": "trace.web.request",
+            "pointlist": points, "query_index": 0, "scope": "env:prod", "start": 1000 * begins[0], "tag_set": [],
+            "unit": [{"family": "time", "name": "second", "plural": "seconds", "scale_factor": 1.0, "short_name": "s"}, None],
+        }  # fmt: skip
+        answer = {
+            "status": "ok", "res_type": "time_series", "resp_version": 1, "query": asked["query"], "message": "",
+            "from_date": 1000 * int(asked["from"]), "to_date": 1000 * int(asked["to"]), "group_by": [], "series": [one],
+            "times": [], "values": [],
+        }  # fmt: skip
+        return httpx2.Response(200, json=answer, headers=self.headers)
 
 
 async def read(answer: Answer, n: int = 5, query: str = QUERY, times: int = 1, **settings: Any) -> Reading:

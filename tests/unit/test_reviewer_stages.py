@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from services.reviewer.console.steps import steps
 from services.reviewer.domain import gate
+from services.reviewer.domain.document import line
 from services.reviewer.domain.dossier import assemble
 from services.reviewer.domain.gate import Freshness
 from services.reviewer.domain.stage import stage
@@ -318,3 +320,34 @@ def test_a_policy_that_asks_for_nothing_asks_for_nothing() -> None:
     story.register("CR-1", "epl", None, "One")
     assert codes(made(story)) == {"benchmark_missing", "review_missing", "go_missing"}
     assert made(story).before.has_evidence
+
+
+# -- the line that a page draws ----------------------------------------------------------------------------------------
+
+
+def drawn(story: Story) -> Sequence[tuple[str, str]]:
+    found = line(made(story), Freshness(story.now), story.now)
+    return [(step.name, step.state) for step in steps(found)][4:]
+
+
+def test_no_page_says_observed_or_deviated_of_what_nobody_could_see() -> None:
+    story = in_review()
+    story.deploy("CR-1", "epl")
+    story.after(27)
+    rest = [("Needs a person", "bad"), ("Decided", "todo")]
+    assert drawn(story) == [("Not observed", "skipped"), *rest]  # silence
+    story.observe("CR-1", "epl", "no_data")
+    assert drawn(story) == [("Not observed", "skipped"), *rest]
+    story.roll_back("CR-1", "epl")
+    story.after(5).observe("CR-1", "epl", "moved", kind="recovery", comparisons=moved())
+    assert drawn(story) == [("Rolled back", "done"), ("Needs a person", "bad"), ("Recovered", "todo")]
+    unclear = in_review()
+    unclear.deploy("CR-1", "epl")
+    unclear.after(25).observe("CR-1", "epl", "inconclusive")
+    assert drawn(unclear) == [("Observed", "done"), *rest]
+    kept = in_review()
+    kept.deploy("CR-1", "epl")
+    kept.after(24).observe("CR-1", "epl", "moved", comparisons=moved())
+    kept.deviate("CR-1", "epl", None, "INC-1", "CASE-1", "INV-1")
+    kept.investigate("INV-1", "CR-1", "epl", "keep", "Expected: twice the load.")
+    assert drawn(kept) == [("Deviated", "done"), ("Investigated", "done"), ("Kept", "now")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from services.reviewer.domain.document import Line
+from services.reviewer.domain.document import DeploymentDocument, Line
 
 StepState = Literal["done", "now", "todo", "bad", "skipped"]
 
@@ -55,14 +55,18 @@ def steps(line: Line) -> list[Step]:
         ("Ready" if was_ready else "Not ready", "done" if was_ready else "skipped"),
         ("Deployed", "now" if stage == "deployed" else "done"),
     ]
+    seen: tuple[str, StepState] = _seen(last)
+    if stage in ("needs_person", "investigating") and last is not None and last.deploy.rollback is not None:
+        seen = ("Rolled back", "done")
+    end = "Decided" if seen[0] != "Rolled back" else "Recovered"
     ends: dict[str, list[tuple[str, StepState]]] = {
         "deployed": [("Observed", "todo"), ("Verified", "todo")],
         "observing": [("Observing", "now"), ("Verified", "todo")],
         "verified": [("Observed", "done"), ("Verified", "now")],
         "deviating": [("Observed", "done"), ("Deviating", "bad"), ("Decided", "todo")],
-        "investigating": [("Deviated", "done"), ("Investigating", "bad"), ("Decided", "todo")],
-        "needs_person": [("Observed", "done"), ("Needs a person", "bad"), ("Decided", "todo")],
-        "kept": [("Deviated", "done"), ("Investigated", "done"), ("Kept", "now")],
+        "investigating": [seen, ("Investigating", "bad"), (end, "todo")],
+        "needs_person": [seen, ("Needs a person", "bad"), (end, "todo")],
+        "kept": [seen, ("Investigated", "done"), ("Kept", "now")],
     }
     if stage in ends:
         return _stepped(start + ends[stage])
@@ -73,6 +77,16 @@ def steps(line: Line) -> list[Step]:
         "recovering": [("Rolled back", "done"), ("Recovering", "bad")],
     }
     return _stepped(start + middle + back.get(stage, back["rolled_back"]))
+
+
+def _seen(last: DeploymentDocument | None) -> tuple[str, StepState]:
+    """What the look after 24 hours came to: a window of which nothing could be read was not observed."""
+    if last is not None and last.deviations:
+        return ("Deviated", "done")
+    looks = [look for look in last.observations if look.kind == "after" and look.holds] if last is not None else []
+    if not looks or looks[-1].outcome in (None, "no_data"):
+        return ("Not observed", "skipped")
+    return ("Observed", "done")
 
 
 def _stepped(found: list[tuple[str, StepState]]) -> list[Step]:

@@ -14,7 +14,7 @@ _DAY = timedelta(hours=24)
 
 @dataclass(frozen=True)
 class Waiting:
-    """`to_come`: its time has not come. `due`: it is being taken. `overdue`: the policy's patience is over as well."""
+    """`to_come`: its time has not come. `due`: it should be there soon. `overdue`: the policy's patience is over as well."""
 
     cr_id: str
     deployment: int
@@ -41,7 +41,9 @@ def waiting(cr_id: str, each: Deployment, at: datetime) -> Waiting | None:
         return Waiting(cr_id, each.number, kind, due_at, "overdue", verdict.sentence)
     if at < due_at:
         return Waiting(cr_id, each.number, kind, due_at, "to_come", f"{name} is due {when}.")
-    if at < max(due_at, heard_at) + patience:  # patience does not run before anybody could have looked
-        return Waiting(cr_id, each.number, kind, due_at, "due", f"{name} was due {when} and is being taken.")
+    overdue_at = max(due_at, heard_at) + patience  # patience does not run before anybody could have looked
+    if at < overdue_at:
+        said = f"{name} was due {when} and has no answer yet; it is overdue from {overdue_at:%H:%M} UTC on."
+        return Waiting(cr_id, each.number, kind, due_at, "due", said)
     said = f"{name} was due {when}; nothing has been heard of it, and the policy's patience is over."
     return Waiting(cr_id, each.number, kind, due_at, "overdue", said)
