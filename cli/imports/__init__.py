@@ -16,6 +16,8 @@ import yaml
 
 #: Over how long a rate is taken where the file's tool would choose for itself.
 RATE = "5m"
+#: Where Sloth writes its own windows into a query; a look needs one.
+_WINDOWS = ("{{.window}}", "{{ .window }}")
 
 
 class ImportProblem(Exception):
@@ -72,6 +74,13 @@ class Part:
         except Exception as error:
             raise self.problem(f"this is not PromQL: {str(error)[:200]}") from None
         return text
+
+    def windowed(self) -> str:
+        """PromQL with one window where Sloth would put in its own."""
+        text = self.text()
+        for window in _WINDOWS:
+            text = text.replace(window, RATE)
+        return self.query(text)
 
     def rate(self) -> str:
         """The summed rate of the counter that is named here."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cli.imports import RATE, Part, share, sli
+from cli.imports import Part, share, sli
 
 NAME = "Sloth"
-#: Sloth writes its own windows into the query; a look needs one.
-_WINDOWS = ("{{.window}}", "{{ .window }}")
 
 
 def knows(document: Part) -> bool:
@@ -32,17 +30,10 @@ def slis(document: Part, others: Sequence[Part]) -> list[dict[str, Any]]:
         measured = slo.need("sli")
         events, ratio = measured.find("events"), measured.find("raw")
         if events is not None:
-            query = events.query(share(_filled(events.need(errors)), _filled(events.need(total))))
+            query = events.query(share(events.need(errors).windowed(), events.need(total).windowed()))
         elif ratio is not None:
-            query = _filled(ratio.need(raw))
+            query = ratio.need(raw).windowed()
         else:
             raise measured.problem("events or raw is needed; what a plugin makes of it is not known here")
         found.append(sli(slo, f"{service}-{name}", slo.word("description") or f"{service}: {name}", query))
     return found
-
-
-def _filled(query: Part) -> str:
-    text = query.text()
-    for window in _WINDOWS:
-        text = text.replace(window, RATE)
-    return query.query(text)

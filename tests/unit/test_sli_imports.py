@@ -52,6 +52,35 @@ metadata: {name: shop}
 spec: {description: a shop}
 """
 
+ALPHA = """
+apiVersion: openslo/v1alpha
+kind: SLO
+metadata:
+  name: latency
+  displayName: Latency
+spec:
+  service: shop
+  budgetingMethod: Occurrences
+  objectives:
+    - ratioMetrics:
+        good: {source: prometheus, query: 'sum(rate(quick_bucket{le="0.4"}[{{.window}}]))'}
+        total: {source: prometheus, query: 'sum(rate(quick_count[{{.window}}]))'}
+      target: 0.99
+    - ratioMetrics:
+        incremental: true
+        good: {query: good_total}
+        total: {query: all_total}
+      target: 0.999
+"""
+ALPHA_THRESHOLD = """
+apiVersion: openslo/v1alpha
+kind: SLO
+metadata: {name: room}
+spec:
+  indicator: {thresholdMetric: {source: prometheus, query: min(free)}}
+  objectives: [{op: gte, value: 10, target: 0.95}]
+"""
+
 SLOTH = """
 version: "prometheus/v1"
 service: "shop"
@@ -125,6 +154,26 @@ def test_openslo_gives_a_ratio_of_what_fails_and_a_threshold() -> None:
     assert threshold["direction"] == "higher_is_worse"
 
 
+def test_the_alpha_of_openslo_gives_one_of_each_objective_as_sloth_reads_it() -> None:
+    first, second = read(ALPHA, "main")
+    assert (first["id"], second["id"], second["title"]) == ("latency-1", "latency-2", "Latency 2")
+    assert first["query"] == '1 - (sum(rate(quick_bucket{le="0.4"}[5m]))) / (sum(rate(quick_count[5m])))'
+    assert second["query"] == "1 - (sum(rate(good_total[5m]))) / (sum(rate(all_total[5m])))"
+    (only,) = read("".join(ALPHA.partition("    - ratioMetrics:\n        incremental")[:1]), "main")
+    assert (only["id"], only["title"]) == ("latency", "Latency")
+    (depth,) = read(ALPHA_THRESHOLD, "main")
+    assert (depth["query"], depth["unit"], depth["direction"]) == ("min(free)", "", "lower_is_worse")
+    with pytest.raises(
+        ImportProblem, match=r"line 13, spec.objectives\[0\].ratioMetrics.total.source: only metrics of Prom"
+    ):
+        read(
+            ALPHA.replace(
+                "source: prometheus, query: 'sum(rate(quick_count", "source: datadog, query: 'sum(rate(quick_count"
+            ),
+            "main",
+        )
+
+
 def test_sloth_gives_one_of_each_slo_with_a_window_of_its_own() -> None:
     availability, freshness = read(SLOTH, "thanos")
     assert availability["id"] == "shop-availability" and availability["source"] == "thanos"
@@ -154,7 +203,7 @@ WRONG = {
     "a: [": "line 1: this is not YAML",
     "- a": "line 1, the document: a mapping is needed here",
     "kind: Deployment": "line 1, the document: this is none of OpenSLO, Pyrra, Sloth",
-    "apiVersion: openslo/v2alpha\nkind: SLO": "line 1, apiVersion: only openslo/v1 is known",
+    "apiVersion: openslo/v2alpha\nkind: SLO": "line 1, apiVersion: only openslo/v1 and openslo/v1alpha are known",
     OPENSLO.replace("indicatorRef: checkout-errors", "indicatorRef: other"): "line 18, spec.indicatorRef: there is no SLI",
     OPENSLO.replace("max(queue_length)", "max("): "line 31, spec.indicator.spec.thresholdMetric.metricSource.spec.query: this",
     OPENSLO.replace("type: Prometheus", "type: Datadog", 1): "line 9, spec.ratioMetric.bad.metricSource.type: only metrics",
