@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.snapshotter.uploads import MOST_PROBLEMS, Collected, collect, formats
+from services.snapshotter.uploads import MOST_PROBLEMS, MOST_UNREADABLE, Collected, collect, formats
 
 T0 = 1_763_888_400  # 2025-11-23T09:00:00Z
 STEP, STEPS = 60, 1440
@@ -198,6 +198,34 @@ def test_no_bytes_whatever_break_a_reader(format: str, raw: str | bytes) -> None
     for given_ in (data, b"sli,time,value\n" + data, b"# TYPE errors gauge\nerrors " + data + b"\n# EOF"):
         found = read(format, given_)
         assert found.problems or found.samples
+
+
+def test_every_wrong_row_is_named_in_one_go_and_those_around_it_are_read() -> None:
+    rows = [f"errors,{T0 + STEP * n},{n}" for n in range(8)]
+    for n, wrong in ((1, "errors,yesterday,1"), (3, f"errors,{T0},one"), (4, f'"errors,{T0}'), (6, "errors")):
+        rows[n] = wrong
+    found = read("csv", "\n".join(["sli,time,value", *rows]))
+    assert [where for where, _ in told(found)] == ["row 3", "row 5", "row 6", "row 8"] and found.samples == 4
+
+    lines = [f"errors {n} {T0 + STEP * n}" for n in range(STEPS)]
+    for n, bad in ((2, "errors 1"), (999, "errors {"), (1000, "errors one 2"), (1300, ""), (1301, "# a remark")):
+        lines[n] = bad
+    found = read("openmetrics", "\n".join(lines))  # and it was cut off
+    wanted = ["row 3", "row 1000", "row 1001", "row 1301", "row 1302", "the file"]
+    assert [where for where, _ in told(found)] == wanted and found.samples == STEPS - 5
+
+    series = [{"sli": "errors", "values": [1, "2", None, True, 5]}, 3, {"sli": "p99-latency", "values": [{}]}]
+    found = read("json", json.dumps({"start_s": T0, "step_s": STEP, "series": series}))
+    places = ["series[0].values[1]", "series[0].values[3]", "series[1]", "series[2].values[0]"]
+    assert [where for where, _ in told(found)] == places and found.samples == 3
+
+
+@pytest.mark.parametrize(
+    ("format", "head", "row"), [("csv", "sli,time,value", "a,b,c"), ("openmetrics", "# TYPE r gauge", "r {")]
+)
+def test_a_file_of_nothing_but_wrong_rows_is_soon_put_down(format: str, head: str, row: str) -> None:
+    found = read(format, "\n".join([head, *[row] * 200_000]))
+    assert found.problems_total == MOST_UNREADABLE + 1 and len(found.problems) == MOST_PROBLEMS
 
 
 def test_problems_are_counted_beyond_those_that_are_listed() -> None:

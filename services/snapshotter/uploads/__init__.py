@@ -1,8 +1,9 @@
 """Readings that come as a file. One file per format, found by lying here.
 
-To add a format: a file `<name>.py` with `MEDIA`, the content types that it reads, and `read(raw) -> Iterator[Sample]`, and
-its test. A reader is pure and says of every sample where it stood. It raises `Unusable` for what it cannot read, and does
-not judge what it can: `collect` does that for all formats, and takes everything or nothing.
+To add a format: a file `<name>.py` with `MEDIA`, the content types that it reads, and `read(raw) -> Iterator[Sample | Problem]`,
+and its test. A reader is pure and says of every sample where it stood, and of every row that it cannot read what is wrong
+with it. It raises `Unusable` where it cannot read on, and does not judge what it can read: `collect` does that for all
+formats, and takes everything or nothing.
 
 A number is a finite float in decimal; an empty value, `NaN` or null is a step without a number. Infinity, and what is too
 large to be anything else (1e400), is refused: no source measures it, and no judge can weigh it.
@@ -29,6 +30,8 @@ MOST_SAMPLES = 2_000_000
 MOST_LINE = 4_000
 #: Problems beyond these are counted, not listed.
 MOST_PROBLEMS = 100
+#: After so many rows that cannot be read, the rest is not tried: this is another format, or no readings at all.
+MOST_UNREADABLE = 1_000
 _TOLD_EVERY = 5_000  # samples
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
@@ -52,7 +55,7 @@ class Problem:
 
 
 class Unusable(Exception):
-    """The file cannot be read on from here, or at all."""
+    """What stands here cannot be read: one row for a reader that goes on, the rest of the file where it leaves a reader."""
 
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(f"{where}: {reason}")
@@ -62,7 +65,7 @@ class Unusable(Exception):
 class Reader(Protocol):
     MEDIA: tuple[str, ...]
 
-    def read(self, raw: bytes) -> Iterator[Sample]: ...
+    def read(self, raw: bytes) -> Iterator[Sample | Problem]: ...
 
 
 @dataclass(slots=True)
@@ -91,7 +94,7 @@ def formats() -> Mapping[str, Reader]:
 
 
 def collect(
-    samples: Iterable[Sample],
+    samples: Iterable[Sample | Problem],
     slis: Iterable[str],
     *,
     start_s: float,
@@ -100,7 +103,7 @@ def collect(
     told: Callable[[int], None] = lambda _: None,
 ) -> Collected:
     """Every sample in its step, or the reason why not. `told`: how many were read, now and then."""
-    known, found = set(slis), Collected()
+    known, found, unreadable = set(slis), Collected(), 0
     filled: dict[str, np.ndarray] = {}
 
     def wrong(where: str, reason: str) -> None:
@@ -110,6 +113,12 @@ def collect(
 
     try:
         for sample in samples:
+            if isinstance(sample, Problem):
+                wrong(sample.where, sample.reason)
+                unreadable += 1
+                if unreadable >= MOST_UNREADABLE:
+                    raise Unusable("the file", f"{MOST_UNREADABLE:,} rows cannot be read: the rest was not tried")
+                continue
             found.samples += 1
             if found.samples > MOST_SAMPLES:
                 raise Unusable(sample.where, f"more than {MOST_SAMPLES:,} samples")

@@ -12,14 +12,14 @@ from typing import Any
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from services.snapshotter.uploads import Sample, Unusable, lines, seconds
+from services.snapshotter.uploads import Problem, Sample, Unusable, lines, seconds
 
 MEDIA = ("application/openmetrics-text",)
 _AT_ONCE = 2_000
 _TYPES = ("gauge", "unknown")
 
 
-def read(raw: bytes) -> Iterator[Sample]:
+def read(raw: bytes) -> Iterator[Sample | Problem]:
     """One sample a line. Raises Unusable."""
     said: list[str] = []  # of the family that the next samples belong to
     held: list[tuple[int, str]] = []
@@ -34,13 +34,17 @@ def read(raw: bytes) -> Iterator[Sample]:
             yield from _parsed(said, held)
             words = line.split(" ", 3)
             if len(words) < 3 or words[1] not in ("TYPE", "HELP", "UNIT"):
-                raise Unusable(where, "a comment must be TYPE, HELP, UNIT or EOF")
+                yield Problem(where, "a comment must be TYPE, HELP, UNIT or EOF")
+                held = []
+                continue
             if held or (said and said[0].split(" ", 3)[2] != words[2]):
                 said = []
             held = []
             said = [*said, line]
         elif not line:
-            raise Unusable(where, "an empty line is not allowed")
+            yield from _parsed(said, held)
+            held = []
+            yield Problem(where, "an empty line is not allowed")
         else:
             held.append((at, line))
             if len(held) >= _AT_ONCE:
@@ -51,26 +55,24 @@ def read(raw: bytes) -> Iterator[Sample]:
         raise Unusable("the file", "it does not end with # EOF, so it may have been cut")
 
 
-def _parsed(said: list[str], held: list[tuple[int, str]]) -> Iterator[Sample]:
+def _parsed(said: list[str], held: list[tuple[int, str]]) -> Iterator[Sample | Problem]:
     if not held:
         return
     try:
         found = _samples(said, [line for _, line in held])
-    except Exception:
-        # Once more, line by line: so the row is known, and those before it are read.
-        for at, line in held:
-            yield _alone(said, at, line)
+    except Exception as error:  # a parser that meets what it did not expect raises whatever it likes
+        if len(held) == 1:
+            yield Problem(f"row {held[0][0]}", f"not OpenMetrics: {str(error)[:120]}")
+            return
+        # Once more in halves, down to the row that is wrong: those around it are read.
+        yield from _parsed(said, held[: len(held) // 2])
+        yield from _parsed(said, held[len(held) // 2 :])
         return
     for (at, _), (kind, sample) in zip(held, found, strict=True):
-        yield _of(at, kind, sample)
-
-
-def _alone(said: list[str], at: int, line: str) -> Sample:
-    try:
-        ((kind, sample),) = _samples(said, [line])
-    except Exception as error:  # a parser that meets what it did not expect raises whatever it likes
-        raise Unusable(f"row {at}", f"not OpenMetrics: {str(error)[:120]}") from None
-    return _of(at, kind, sample)
+        try:
+            yield _of(at, kind, sample)
+        except Unusable as error:
+            yield error.problem
 
 
 def _samples(said: list[str], held: list[str]) -> list[tuple[str, Any]]:
