@@ -289,6 +289,38 @@ async def test_changes_of_one_product_deployed_minutes_apart_are_held_against_th
     assert await house.tables() == before
 
 
+async def test_what_was_rolled_back_before_its_look_is_no_benchmark_unless_somebody_says_why(house: House) -> None:
+    assert (await house.publish()).status_code == 201
+    await house.registered("CR-2")
+    at = await house.deployed()
+    await house.go_to(at + timedelta(hours=1))
+    despite = {"observed": "CR-1 touches nothing that this measures"}
+    during = (await house.publish(product="epl", reason="while it is observed", despite=despite)).json()["id"]
+    await house.go_to(at + timedelta(hours=2))
+    await house.rolled_back()
+    await house.go_to(at + timedelta(hours=8))  # the recovery is over: all that is left are two hours of the bad run
+    await house.worker.drain()
+    (doubt,) = await house.said(BenchmarkDoubted)
+    assert (doubt.snapshot_id, doubt.holds) == (during, True) and "was rolled back before its look" in doubt.sentence
+    refused = await house.publish(product="epl", reason="a day")
+    assert refused.status_code == 409 and [f["path"] for f in refused.json()["fields"]] == ["body.despite.deviated"]
+    assert "CR-1 (deployment 1), and that was rolled back before its look" in refused.json()["detail"]
+    await in_review(house, "CR-2")
+    await house.worker.drain()
+    assert (await house.observation("CR-2"))["benchmark"]["state"] == "deviated"
+    (drafted,) = await house.said(BenchmarkDrafted)
+    assert drafted.window_end <= at
+
+    # The rollback was reported wrongly: it came after the day. The look is armed again, and speaks for itself.
+    await house.go_to(at + timedelta(hours=26))
+    await house.rolled_back(at=at + timedelta(hours=25), revision=2)
+    await house.worker.drain()
+    assert [(each.snapshot_id, each.holds) for each in await house.said(BenchmarkDoubted)] == [
+        (during, True),
+        (during, False),
+    ]
+
+
 async def test_a_benchmark_whose_run_deviates_later_satisfies_nothing_until_operations_answers_for_it(
     house: House,
 ) -> None:

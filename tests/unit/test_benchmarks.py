@@ -205,6 +205,11 @@ def test_a_run_that_deviated_lasts_from_its_deploy_to_its_rollback() -> None:
     assert domain.run_of(cut, early).ends_at == T + timedelta(hours=2)  # type: ignore[union-attr]
     assert domain.run_of(look(state="superseded", superseded_because="the deploy time was corrected"), of) is None
     assert domain.run_of(look(outcome="steady", deviated_at=None), of) is None
+    assert domain.run_of(look(outcome="steady", deviated_at=None), back) is None  # it was well for a day
+    taken = domain.run_of(replace(cut, deviated_at=None, superseded_at=T + timedelta(hours=3)), early)
+    assert taken is not None and (taken.ends_at, taken.found_at) == (T + timedelta(hours=2), T + timedelta(hours=3))
+    good, window = health(POLICY, captured(), captured(days=3)), Window(T - DAY / 2, T + DAY / 2, 300)
+    assert domain.objections(good, window, [taken])["deviated"].endswith("and that was rolled back before its look")
     still = domain.run_of(look(state="scheduled", outcome=None, deviated_at=None), of)
     assert still is not None and still.found_at is None and still.ends_at == T + DAY
 

@@ -171,7 +171,8 @@ def refuse_own(cr: ChangeRequest, who: str) -> None:
 class Run:
     """How long production ran on what deviated: from its deploy to the end of its look, or to its rollback.
 
-    `found_at` None: it is still observed, and nobody can say yet.
+    `found_at` None: it is still observed, and nobody can say yet. `fate`: what became of it else; one that was rolled back
+    before its look never got an answer, and was hardly rolled back for being well.
     """
 
     cr_id: str
@@ -180,6 +181,7 @@ class Run:
     starts_at: datetime
     ends_at: datetime
     found_at: datetime | None = None
+    fate: str = "deviated"
 
     def meets(self, window: Window) -> bool:
         return self.starts_at < window.end and window.start < self.ends_at
@@ -190,15 +192,19 @@ class Run:
 
 
 def run_of(look: Observation, of: Deployment) -> Run | None:
-    """The run that a look found to deviate, or that it still looks at; None when it did not, or no longer does."""
-    if look.deviated_at is None:
-        return Run(look.cr_id, look.deployment, look.kind, look.starts_at, look.ends_at) if look.is_open else None
+    """The run that a look found to deviate, that it still looks at, or that a rollback took from it; None for others."""
+    if look.deviated_at is None and look.is_open:
+        return Run(look.cr_id, look.deployment, look.kind, look.starts_at, look.ends_at)
+    found_at = look.deviated_at or (look.superseded_at if look.kind == "after" and look.is_cut_short else None)
+    if found_at is None:
+        return None
     if look.state == "superseded" and not look.is_cut_short:
         return None
     until = look.ends_at
     if look.kind == "after" and of.rolled_back_at is not None:
         until = of.rolled_back_at if look.is_cut_short else max(until, of.rolled_back_at)
-    return Run(look.cr_id, look.deployment, look.kind, look.starts_at, until, look.deviated_at)
+    fate = "deviated" if look.deviated_at is not None else "was rolled back before its look"
+    return Run(look.cr_id, look.deployment, look.kind, look.starts_at, until, found_at, fate)
 
 
 def objections(health: BenchmarkHealth, window: Window, runs: Iterable[Run]) -> dict[Objection, str]:
@@ -208,8 +214,14 @@ def objections(health: BenchmarkHealth, window: Window, runs: Iterable[Run]) -> 
         if each.decides and each.code != "missing":
             found[each.code] = f"{found[each.code]}; {each.sentence}" if each.code in found else each.sentence
     inside = [run for run in runs if run.meets(window)]
-    if deviated := [run.named for run in inside if run.found_at is not None]:
-        found["deviated"] = f"its window lies in what was observed of {', '.join(deviated[:5])}, and that deviated"
+    ended = [run for run in inside if run.found_at is not None]
+    if fates := list(dict.fromkeys(run.fate for run in ended)):
+        named_by = {fate: ", ".join(run.named for run in ended[:5] if run.fate == fate) for fate in fates}
+        found["deviated"] = "; ".join(
+            f"its window lies in what was observed of {named}, and that {fate}"
+            for fate, named in named_by.items()
+            if named
+        )
     if observed := [run for run in inside if run.found_at is None]:
         named = ", ".join(f"{run.named}: the {run.kind} look ends {_said(run.ends_at)}" for run in observed[:5])
         found["observed"] = (
@@ -237,7 +249,7 @@ def doubts(
         for run in found:
             is_answered = "deviated" in despite and run.found_at is not None and run.found_at <= benchmark.taken_at
             if run.meets(benchmark.window) and not is_answered:
-                what = f"{benchmark.id} was taken while {run.named} was observed, and that deviated"
+                what = f"{benchmark.id} was taken while {run.named} was observed, and that {run.fate}"
                 wanted[benchmark.id, run.cr_id, run.deployment] = what
     last: dict[tuple[str, str, int], Doubt] = {}
     for each in sorted(said, key=lambda each: each.sequence):

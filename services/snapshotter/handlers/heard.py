@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from services.snapshotter import domain, store
@@ -38,7 +39,7 @@ async def on_cr_deployed(tx: Tx, event: Event[CRDeployed]) -> None:
     looks = await store.observations_of(tx, cr.id, fact.deployment)
     fact = fact.model_copy(update={"deployer": person(fact.deployer)})
     change = domain.deployed(cr, before, looks, fact, policy_version=version, now=tx.now)
-    await _save(tx, change, policy, deviated=any(look.deviated_at for look in looks))
+    await _save(tx, change, policy, looks)
 
 
 async def on_cr_rolled_back(tx: Tx, event: Event[CRRolledBack]) -> None:
@@ -49,7 +50,7 @@ async def on_cr_rolled_back(tx: Tx, event: Event[CRRolledBack]) -> None:
     before = await store.deployment(tx, cr.id, fact.deployment)
     looks = await store.observations_of(tx, cr.id, fact.deployment)
     change = domain.rolled_back(cr, before, looks, fact, policy_version=version, policy=policy, now=tx.now)
-    await _save(tx, change, policy, deviated=any(look.deviated_at for look in looks))
+    await _save(tx, change, policy, looks)
 
 
 async def _policy(tx: Tx, product_id: str, version: str | None) -> tuple[str, Policy]:
@@ -62,8 +63,8 @@ async def _policy(tx: Tx, product_id: str, version: str | None) -> tuple[str, Po
     return found
 
 
-async def _save(tx: Tx, change: domain.Change, policy: Policy, *, deviated: bool) -> None:
-    """Rows, letters and appointments of what was heard. `deviated`: a look at this deployment had found that."""
+async def _save(tx: Tx, change: domain.Change, policy: Policy, before: Sequence[domain.Observation]) -> None:
+    """Rows, letters and appointments of what was heard. `before`: the looks at this deployment as they were."""
     cr = change.cr
     await store.save_change_request(tx, cr, version=cr.version + len(change.facts))
     await store.save_deployment(tx, cr.product_id, change.deployment)
@@ -78,7 +79,8 @@ async def _save(tx: Tx, change: domain.Change, policy: Policy, *, deviated: bool
             await store.forget_readings(tx, look.subject)
         if look.kind == "after":
             _arm_early(tx, look, policy)
-    if deviated:  # what it is no longer, or longer than it was, may be what a benchmark came from
+    if any(look.deviated_at or look.is_cut_short for look in (*before, *change.observations)):
+        # what it is now, no longer is, or is longer than it was, may be what a benchmark came from
         tx.schedule(weigh_benchmarks, cr.product_id)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 
-from sqlalchemy import insert, literal, or_, select, update
+from sqlalchemy import and_, insert, literal, or_, select, update
 
-from services.snapshotter.domain import ChangeRequest, Doubt, Observation, Pin, Provenance, Snapshot
+from services.snapshotter.domain import ROLLED_BACK, ChangeRequest, Doubt, Observation, Pin, Provenance, Snapshot
 from services.snapshotter.store.payloads import keep_longer
 from services.snapshotter.store.snapshots import snapshot_of
 from services.snapshotter.store.tables import doubts, observations, pin_numbers, pins, provenances, series, snapshots
@@ -104,11 +104,16 @@ async def pins_of(tx: Tx, product_id: str, by: datetime | None = None) -> list[P
 # -- runs that deviated, and what is said of benchmarks that came from them --------------------------------------------
 
 _LOOK = [observations.c[each.name] for each in fields(Observation)]
+#: It was found to deviate, or a rollback ended it before anybody could say.
+_SPOILED = or_(
+    observations.c.deviated_at.is_not(None),
+    and_(observations.c.state == "superseded", observations.c.superseded_because.startswith(ROLLED_BACK)),
+)
 _LONGEST_RUN = timedelta(days=60)  #: a rollback comes later than the look; after this it is another story
 
 
 async def looks_about(tx: Tx, product_id: str, start: datetime, end: datetime) -> list[Observation]:
-    """Looks of the product that deviated or are still open, and may have to do with `[start, end)`."""
+    """Looks of the product that deviated, were cut short or are still open, and may have to do with `[start, end)`."""
     c = observations.c
     rows = await tx.all(
         select(*_LOOK)
@@ -116,7 +121,7 @@ async def looks_about(tx: Tx, product_id: str, start: datetime, end: datetime) -
             c.product_id == product_id,
             c.starts_at < end,
             c.ends_at > start - _LONGEST_RUN,
-            or_(c.deviated_at.is_not(None), c.state == "scheduled"),
+            or_(_SPOILED, c.state == "scheduled"),
         )
         .order_by(c.starts_at.desc())
         .limit(500)
@@ -131,7 +136,7 @@ async def benchmarks_met(tx: Tx, product_id: str, since: datetime) -> list[Snaps
         select(o.cr_id)
         .where(
             o.product_id == product_id,
-            o.deviated_at.is_not(None),
+            _SPOILED,
             o.ends_at > since,
             o.starts_at < c.window_end,
             o.ends_at > c.window_start - _LONGEST_RUN,
