@@ -47,11 +47,15 @@ def fitting(kind: type[S], name: str, settings: Mapping[str, Any]) -> S:
 
 
 def client(
-    headers: Mapping[str, str], limits: Limits, transport: httpx2.AsyncBaseTransport | None = None
+    headers: Mapping[str, str],
+    limits: Limits,
+    transport: httpx2.AsyncBaseTransport | None = None,
+    auth: httpx2.Auth | None = None,
 ) -> httpx2.AsyncClient:
-    """A client that goes nowhere but where the settings say."""
+    """A client that goes nowhere but where the settings say. `auth`: signs each request."""
     return httpx2.AsyncClient(
         transport=transport,
+        auth=auth,
         headers={"Accept-Encoding": "gzip" if limits.gzip else "identity", **headers},
         timeout=limits.timeout_s,
         follow_redirects=False,  # a redirect could carry the credentials elsewhere

@@ -1,4 +1,4 @@
-"""Prometheus' HTTP API, as Prometheus, Thanos, Mimir, VictoriaMetrics and Grafana's proxy speak it.
+"""Prometheus' HTTP API, as Prometheus, Thanos, Mimir, VictoriaMetrics, Grafana's proxy and Amazon speak it.
 
 A query is sent as the policy's author wrote it; what is to be matched on is put into it by a parser, never as text. What
 comes back is believed only when it is whole: one series, on the grid that was asked, without a warning that something is
@@ -22,6 +22,7 @@ from pydantic import Field, HttpUrl, SecretStr
 from services.snapshotter.sources import Floats, Missing, Reading, Series, steps
 from services.snapshotter.sources._http import Fault, Limits, client, fitting, in_time, plain, received
 from services.snapshotter.sources._promql import injected
+from services.snapshotter.sources._sigv4 import AmazonKeys, Signed
 from shared.telemetry import trace_headers
 
 #: Prometheus answers at most 11,000 points a series; longer windows are read in parts.
@@ -41,6 +42,7 @@ class PrometheusSettings(Limits):
     kind: str = "prometheus"
     url: HttpUrl  #: without `/api/v1`
     headers: dict[str, SecretStr] = Field(default_factory=dict)
+    aws: AmazonKeys | None = None  #: for Amazon, which wants each request signed
 
 
 def open_source(name: str, settings: Mapping[str, Any]) -> PrometheusSource:
@@ -60,6 +62,7 @@ class PrometheusSource:
             {name: value.get_secret_value() for name, value in settings.headers.items()},
             settings,
             transport,
+            Signed(settings.aws) if settings.aws else None,
         )
 
     async def close(self) -> None:
