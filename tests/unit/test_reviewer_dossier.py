@@ -17,6 +17,8 @@ from services.reviewer.domain.known import Known
 from services.reviewer.domain.stage import stage
 from shared.contracts import (
     AlsoDeployed,
+    BenchmarkDoubted,
+    BenchmarkPinned,
     CRChanged,
     CRDeployed,
     CRRegistered,
@@ -233,6 +235,40 @@ def test_a_benchmark_counts_only_when_it_was_published_before_and_is_young_and_w
     assert made(story).before.benchmark.state == "counts"
     story.after(60)
     assert made(story).before.benchmark.state == "stale"
+
+
+def test_a_benchmark_that_is_doubted_expired_or_stale_shuts_the_gate_under_its_own_name() -> None:
+    story = Story()
+    story.product(policy())
+    story.register("CR-1", "epl", None, "One")
+    made_at = story.benchmark("epl", "epl", "SNAP-1").data
+
+    def against() -> set[str]:
+        return {code for code in codes(made(story)) if code.startswith("benchmark")}
+
+    assert against() == set()
+    of: dict[str, Any] = {"product_id": "epl", "snapshot_id": "SNAP-1"}
+    for holds in (True, False):
+        story.say(
+            BenchmarkDoubted(observed="CR-9", deployment=1, holds=holds, sentence="It moved", at=story.now, **of), OPS
+        )
+        assert against() == ({"benchmark_deviated"} if holds else set())
+    window = {name: getattr(made_at, name) for name in ("window_start", "window_end", "content_hash")}
+    story.say(
+        BenchmarkPinned(
+            pin_id="PIN-1", published_at=made_at.published_at, published_by=OPS, reason="month end", pinned_at=story.now,
+            pinned_by=OPS2, expires_at=story.now + 3 * H, **window, **of,
+        ),
+        OPS2,
+    )  # fmt: skip
+    story.after(2)
+    assert against() == set()
+    story.after(2)
+    assert against() == {"benchmark_expired"}
+    story.benchmark("epl", "epl", "SNAP-2")
+    assert against() == set()
+    story.after(60)
+    assert against() == {"benchmark_stale"}
 
 
 def test_a_benchmark_after_the_deploy_is_late_and_never_counts() -> None:
