@@ -181,6 +181,8 @@ def test_sloth_gives_one_of_each_slo_with_a_window_of_its_own() -> None:
     assert freshness["query"] == "avg_over_time( stale:ratio[5m] )"
     (latency,) = read(SLOTH_RESOURCE, "main")
     assert latency["query"] == "((sum(rate(slow[5m]))) or vector(0)) / (sum(rate(all[5m])))"
+    windows = "apiVersion: sloth.slok.dev/v1\nkind: AlertWindows\nspec: {sloPeriod: 7d}\n---\n"
+    assert read(windows + SLOTH_RESOURCE, "main") == [latency]
 
 
 @pytest.mark.parametrize("indicator", BY_PYRRA)
