@@ -10,7 +10,16 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StringConstraints,
+    model_validator,
+)
 
 #: A short name that is safe in a path, a topic key and a metric label.
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$")]
@@ -45,37 +54,43 @@ class _Part(BaseModel):
 class SuiteRule(_Part):
     """What is asked of one kind of test suite."""
 
-    required: bool = True
-    max_age_h: float = Field(default=72, gt=0, le=24 * 365)  #: older than this at the time of asking: missing
+    required: StrictBool = True
+    max_age_h: StrictFloat = Field(default=72, gt=0, le=24 * 365)  #: older than this at the time of asking: missing
 
 
 class EvidenceRules(_Part):
     regression: SuiteRule = SuiteRule()
     integration: SuiteRule = SuiteRule()
-    code_review: bool = True  #: engineering must have recorded its review or walkthrough
+    code_review: StrictBool = True  #: engineering must have recorded its review or walkthrough
 
 
 class BenchmarkRules(_Part):
-    max_age_h: float = Field(default=48, gt=0, le=24 * 90)  #: older than this at deploy time: stale
+    max_age_h: StrictFloat = Field(default=48, gt=0, le=24 * 90)  #: older than this at deploy time: stale
     # Before it is published, a benchmark is held against these; what they find must be answered by whoever publishes it.
-    max_gap_share: Annotated[float, Later] = Field(default=0.1, ge=0, le=1)  #: steps without a number, of one SLI
-    max_flat_h: Annotated[float, Later] = Field(default=3, gt=0, le=24)  #: one value for longer, and longer than usual
-    max_pin_days: Annotated[float, Later] = Field(default=30, gt=0, le=365)  #: the longest that a pin may hold
+    max_gap_share: Annotated[StrictFloat, Later] = Field(default=0.1, ge=0, le=1)  #: steps without a number, of one SLI
+    max_flat_h: Annotated[StrictFloat, Later] = Field(
+        default=3, gt=0, le=24
+    )  #: one value for longer, and longer than usual
+    max_pin_days: Annotated[StrictFloat, Later] = Field(default=30, gt=0, le=365)  #: the longest that a pin may hold
 
 
 class ObservationRules(_Part):
     """The two looks. Both cover 24 hours; that is a contract, not a setting."""
 
-    step_s: int = Field(default=60, ge=10, le=3600)
-    settle_min: float = Field(default=15, ge=0, le=240)  #: left out after the deploy, and at the same clock time before
-    patience_min: float = Field(default=120, ge=0, le=48 * 60)  #: how long a source may be down before it is overdue
-    recovery_h: float = Field(default=4, gt=0, le=24)  #: length of the look after a rollback
-    history_days: int = Field(default=7, ge=0, le=28)  #: earlier days asked of the source
-    calibrate: Annotated[bool, Later] = (
+    step_s: StrictInt = Field(default=60, ge=10, le=3600)
+    settle_min: StrictFloat = Field(
+        default=15, ge=0, le=240
+    )  #: left out after the deploy, and at the same clock time before
+    patience_min: StrictFloat = Field(
+        default=120, ge=0, le=48 * 60
+    )  #: how long a source may be down before it is overdue
+    recovery_h: StrictFloat = Field(default=4, gt=0, le=24)  #: length of the look after a rollback
+    history_days: StrictInt = Field(default=7, ge=0, le=28)  #: earlier days asked of the source
+    calibrate: Annotated[StrictBool, Later] = (
         True  #: read each whole day once, and learn limits of the product's own from quiet ones
     )
     #: Minutes after the deploy at which what has passed so far is looked at: an early look can raise a deviation, never pass.
-    early_looks_min: Annotated[tuple[float, ...], Later] = Field(default=(), max_length=12)
+    early_looks_min: Annotated[tuple[StrictFloat, ...], Later] = Field(default=(), max_length=12)
 
     @model_validator(mode="after")
     def _in_the_day(self) -> ObservationRules:
@@ -90,7 +105,7 @@ class ObservationRules(_Part):
 class SampleRules(_Part):
     """How long raw samples are kept. After that the roll-ups and every number of a verdict stay."""
 
-    raw_days: float = Field(default=400, ge=1, le=3650)
+    raw_days: StrictFloat = Field(default=400, ge=1, le=3650)
 
 
 #: What may be matched on, and with what: no sign of these has a meaning in any query language.
@@ -111,11 +126,11 @@ class SLI(_Part):
     unit: Annotated[str, StringConstraints(max_length=20)] = ""
     direction: Literal["higher_is_worse", "lower_is_worse", "both"] = "both"
     severity: Severity = "critical"  #: of a deviation on it
-    shadow: bool = False  #: judged and shown, never decides
-    min_relative: float = Field(
+    shadow: StrictBool = False  #: judged and shown, never decides
+    min_relative: StrictFloat = Field(
         default=0.10, ge=0, le=100
     )  #: smallest change that matters, as a share of the benchmark
-    min_absolute: float = Field(default=0.0, ge=0, allow_inf_nan=False)  #: and in the SLI's own unit
+    min_absolute: StrictFloat = Field(default=0.0, ge=0, allow_inf_nan=False)  #: and in the SLI's own unit
 
     @property
     def asked(self) -> str:
@@ -127,9 +142,9 @@ class SLI(_Part):
 class Clock(_Part):
     """Response times for a deviation of one severity, and who hears of a missed step."""
 
-    acknowledge_min: float = Field(default=15, gt=0, le=60 * 24 * 30)
-    explain_min: float = Field(default=120, gt=0, le=60 * 24 * 30)
-    decide_min: float = Field(default=240, gt=0, le=60 * 24 * 30)
+    acknowledge_min: StrictFloat = Field(default=15, gt=0, le=60 * 24 * 30)
+    explain_min: StrictFloat = Field(default=120, gt=0, le=60 * 24 * 30)
+    decide_min: StrictFloat = Field(default=240, gt=0, le=60 * 24 * 30)
     channels: tuple[Line, ...] = ()
     escalate_to: tuple[Line, ...] = ()
 
@@ -160,7 +175,7 @@ class Policy(_Part):
     variables: Annotated[Mapping[Slug, LabelValue], Later] = Field(default={}, max_length=50)
     slis: tuple[SLI, ...] = Field(max_length=500)
     clocks: Clocks = Clocks()
-    freshness_s: float = Field(default=60, ge=5, le=3600)  #: a gate answer on facts older than this is no
+    freshness_s: StrictFloat = Field(default=60, ge=5, le=3600)  #: a gate answer on facts older than this is no
     description: Text = ""
 
     @model_validator(mode="before")

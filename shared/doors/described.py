@@ -56,8 +56,12 @@ _EVENTS = {
         "description": "Ids of the facts that this said; `GET /reviewer/v1/gate/{cr_id}?heard=` waits for one.",
     }
 }
-_ANY = {"401": "No valid key.", "503": "It cannot be done now, and nothing was changed; try again after `Retry-After`."}
-_WITH_BODY = {"400": "It cannot be read.", "413": "The body is too large.", "415": "The content type is not read here."}
+_ANY = {
+    "400": "It cannot be read.",
+    "401": "No valid key.",
+    "503": "It cannot be done now, and nothing was changed; try again after `Retry-After`.",
+}
+_WITH_BODY = {"413": "The body is too large.", "415": "The content type is not read here."}
 
 
 def described(app: FastAPI) -> None:

@@ -52,6 +52,7 @@ def shows(service: str, content: dict[str, Any]) -> bool:
 def test_an_operation_says_what_it_does_and_what_it_may_answer(service: str, method: str, path: str) -> None:
     operation = the(service, method, path)
     assert operation.get("summary"), "a line for the table of contents"
+    assert {"400", "401", "503"} <= set(operation["responses"]), "what every door may answer"
     assert len(operation.get("description", "")) >= 20, "a sentence or two for who has never seen it"
     assert all(answer.get("description") for answer in operation["responses"].values())
     for parameter in operation.get("parameters", ()):

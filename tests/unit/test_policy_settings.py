@@ -264,3 +264,23 @@ def test_an_unknown_word_is_refused_wherever_it_stands(path: str) -> None:
     at["colour"] = "red"
     with pytest.raises(ValidationError, match="colour"):
         read_policy(document)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("slis.min_absolute", False),
+        ("slis.min_relative", "0.1"),
+        ("slis.shadow", "no"),
+        ("observation.step_s", "60"),
+        ("observation.early_looks_min", [True]),
+        ("evidence.code_review", 0),
+    ],
+)
+def test_a_number_is_a_number_and_a_switch_is_a_switch(path: str, value: object) -> None:
+    """`false` for 0 would switch a limit off that nobody meant to switch."""
+    document = POLICY.model_dump(mode="json")
+    at = document[path.split(".")[0]]
+    (at[0] if isinstance(at, list) else at)[path.split(".")[1]] = value
+    with pytest.raises(ValidationError, match=path.split(".")[1]):
+        read_policy(document)

@@ -54,7 +54,12 @@ _UPLOAD_DOCS = {
     "/change-requests/{id}/test-results",
     status_code=201,
     response_model=TestResultView,
-    responses={**OR_NONE, 413: {"description": "Over 5 MB."}, 415: {"description": "No format that is read here."}},
+    responses={
+        **OR_NONE,
+        200: {"model": TestResultView, "description": "The same bytes about the same run were recorded before."},
+        413: {"description": "Over 5 MB."},
+        415: {"description": "No format that is read here."},
+    },
     summary="Attach a test report",
     description="JUnit XML (other formats as they grow in `services/intake/reports/`) as the body, or as `file` of a form."
     " `suite_kind`, `run_at` and `commit` or `artifact` in the query or the form. The answer says what was counted, and"

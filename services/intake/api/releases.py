@@ -20,7 +20,7 @@ router = door("releases")
     "/releases",
     status_code=201,
     response_model=ReleaseView,
-    responses=REFUSALS,
+    responses={**REFUSALS, 200: {"model": ReleaseView, "description": "Exactly this was planned before."}},
     summary="Plan a release",
     description="201 with `Location`; 200 when exactly this was planned before; 409 when the name is taken otherwise.",
 )
