@@ -3,6 +3,8 @@
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
+# Who has no home to write to keeps nothing of what is downloaded.
+UV = $(BIN)/uv $(shell [ -n "$$UV_CACHE_DIR$$XDG_CACHE_HOME" ] || { mkdir -p "$$HOME/.cache" && [ -w "$$HOME/.cache" ]; } 2>/dev/null || echo --no-cache)
 READY := .venv/ready
 WORKERS ?= 2
 KAFKA_DATA := build/kafka
@@ -60,8 +62,8 @@ chaos: $(READY) ## kill -9 and worse, at ten times the load of `make test`
 	@DAYMARK_TEST_CRS=300 DAYMARK_TEST_TIMERS=100000 $(BIN)/python -m pytest -m chaos -o faulthandler_timeout=3600 $(ARGS)
 
 lock: $(READY) ## solve the dependencies of pyproject.toml anew into requirements.lock
-	@$(BIN)/uv lock --upgrade --quiet
-	@$(BIN)/uv export --all-extras --all-groups --no-emit-project --format requirements-txt --no-header --no-annotate \
+	@$(UV) lock --upgrade --quiet
+	@$(UV) export --all-extras --all-groups --no-emit-project --format requirements-txt --no-header --no-annotate \
 		--quiet --output-file requirements.lock
 
 clean: ## remove what was built or cached here; data and .venv stay
@@ -78,6 +80,6 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -c '' 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
