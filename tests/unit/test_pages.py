@@ -52,5 +52,6 @@ def test_every_command_that_a_page_names_is_there() -> None:
 
 
 def test_shares_are_shown_in_percent_and_nothing_else_is_touched() -> None:
+    assert words.sentence("rose: 0.41 -> 1.256 % (+206%)") == "rose: 0.41 → 1.256\N{NO-BREAK SPACE}% (+206%)."
     assert (words.number(0.01248, "ratio"), words.unit_of("ratio")) == ("1.248", "%")
     assert (words.number(0.01248, "s"), words.unit_of("s"), words.number(None, "ratio")) == ("0.01248", "s", "–")

@@ -126,8 +126,9 @@ def percent(value: float | None) -> str:
 
 
 def sentence(text: str) -> str:
-    """A sentence of the judge as print sets it: its arrows are two characters on a wire, and its full stop is left out."""
-    return ended(text.replace(" -> ", " → "))
+    """A sentence of the judge as print sets it: its arrows are two characters on a wire, its full stop is left out, and
+    no line begins with the % of the one before."""
+    return ended(text.replace(" -> ", " → ").replace(" %", "\N{NO-BREAK SPACE}%"))
 
 
 def many(n: int, thing: str) -> str:
@@ -323,7 +324,7 @@ def deviated(one: Deviation) -> str:
     change = f" ({percent(one.effect_relative)})" if one.effect_relative is not None else ""
     more = f", and {many(one.slis_moved - 1, 'more SLI')} moved" if one.slis_moved > 1 else ""
     before, after = number(one.before, one.unit), number(one.after, one.unit)
-    return f"{one.title}: {before} → {after} {unit_of(one.unit)}{change}{more}."
+    return sentence(f"{one.title}: {before} -> {after} {unit_of(one.unit)}{change}{more}")
 
 
 WAITING: dict[str, tuple[Tone, str]] = {
