@@ -266,7 +266,8 @@ class Member:
             self._silent_since = self._silent_since or now
             return
         self._silent_since = (self._silent_since or now) if is_behind else None
-        if self._silent_since is not None and now - self._silent_since >= self._stall_s:
+        # Each new client has twice the time of the one before: while a group comes together, new members only delay it.
+        if self._silent_since is not None and now - self._silent_since >= self._stall_s * 2**self._rebuilds:
             self._is_stalled, self._silent_since = True, None
 
     async def _is_behind(self) -> bool:

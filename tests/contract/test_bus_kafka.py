@@ -193,8 +193,9 @@ async def test_a_hearer_that_is_busy_elsewhere_is_not_taken_for_a_silent_client(
 
 
 async def test_when_new_clients_are_silent_too_the_process_is_told_to_end(
-    bus: KafkaBus, monkeypatch: pytest.MonkeyPatch
+    kafka: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bus = KafkaBus(kafka, check_s=0.1, stall_s=0.4)
     topic = await topic_of(bus)
     publisher = await bus.publisher()
     await publisher.publish(numbered(topic, 50))
@@ -208,12 +209,15 @@ async def test_when_new_clients_are_silent_too_the_process_is_told_to_end(
 
     monkeypatch.setattr(Member, "_connect", connect_dumb)
     subscription = await bus.subscribe(f"of {topic}", [topic], Ledger().claim)
+    began = time.monotonic()
     with pytest.raises(BusBroken):
         for _ in range(300):
             await subscription.batch(max_records=10, wait_s=0.1)
     assert clients == 1 + 3
+    assert time.monotonic() - began >= 0.4 * (1 + 2 + 4 + 8)  # each had twice the time of the one before
     await subscription.abandon()
     await publisher.abandon()
+    await bus.close()
 
 
 @pytest.mark.slow
