@@ -74,7 +74,9 @@ def pooled(out, folds, runs, jobs):
             found = sorted((r for part in parts for r in part.result()), key=lambda r: r["id"])
             (out / f"{name.replace(', ', '-').replace(' ', '-')}.pkl").write_bytes(pickle.dumps(found))
             score.report(found, name, suspect)
-            goals(found, score)
+            for goal, those in goals(found).items():
+                if those:
+                    print("GOAL  {:41} {:.3f} [{:.3f}, {:.3f}] n={}".format(goal, *share(those, score), len(those)))
             sys.stdout.flush()
 
 
@@ -86,34 +88,38 @@ def _scored(folder, out, f, days, detached):
         only=str(out / f"fold{f}.txt"), history=days, detached=detached, limit=0))  # fmt: skip
 
 
-def goals(pool, score):
-    """The goals of the judge as shipped, with 90 % intervals by entity."""
+BIG = {"level_sigma": 2, "level_rel": 0.5, "delayed": 2, "trend": 2}
 
-    def line(name, cases, value):
-        v = [(c["entity"], x) for c in cases for x in value(c)]
-        if v:
-            lo, hi = score.boot([e for e, _ in v], [x for _, x in v])
-            print(f"GOAL  {name:38s} {np.mean([x for _, x in v]):.3f} [{lo:.3f}, {hi:.3f}] n={len(v)}")
 
+def goals(pool):
+    """{name of a goal: [(entity, found?) of each thing to find]}"""
     inj = [c for c in pool if c["kind"] == "inj"]
-
-    def found(c):
-        return c["flag"][c["truth"] == 1]
-
-    big = {"level_sigma": 2, "level_rel": 0.5, "delayed": 2, "trend": 2}
-    line("injected metrics found", inj, found)
-    line("injected cases found", inj, lambda c: [c["overall"]])
     real = [c for c in pool if c["kind"] == "real" and not c["sub"].startswith("petshop")]
-    line("real labelled faults found", real, lambda c: [c["overall"]])
-    level = [c for c in inj if c["size"] >= big.get(c["sub"].removesuffix("_few"), 99)]
-    line("level kinds of 2 sigma or +50 % and more", level, found)
-    shift = [c for c in level if c["sub"].startswith("level")]
-    line("  of these: steps at the deploy", shift, found)
-    line(
-        "zero >= 6 h and stuck",
-        [c for c in inj if c["sub"] == "stuck" or (c["sub"] == "zero" and c["size"] >= 6)],
-        found,
-    )
+    big = [c for c in inj if c["size"] >= BIG.get(c["sub"].removesuffix("_few"), 99)]
+    still = [c for c in inj if c["sub"] == "stuck" or (c["sub"] == "zero" and c["size"] >= 6)]
+
+    def metrics(cases):
+        return [(c["entity"], bool(v)) for c in cases for v in c["flag"][c["truth"] == 1]]
+
+    def days(cases):
+        return [(c["entity"], bool(c["overall"])) for c in cases]
+
+    return {
+        "injected metrics found": metrics(inj),
+        "injected cases found": days(inj),
+        "real labelled faults found": days(real),
+        "level kinds of 2 sigma or +50 % and more": metrics(big),
+        "  of these: steps at the deploy": metrics(c for c in big if c["sub"].startswith("level")),
+        "  of these: late steps": metrics(c for c in big if c["sub"] == "delayed"),
+        "  of these: slow rises": metrics(c for c in big if c["sub"] == "trend"),
+        "zero >= 6 h and stuck": metrics(still),
+    }
+
+
+def share(found, score):
+    """(share found, its 90 % interval by entity)"""
+    lo, hi = score.boot([e for e, _ in found], [x for _, x in found])
+    return float(np.mean([x for _, x in found])), float(lo), float(hi)
 
 
 if __name__ == "__main__":

@@ -103,3 +103,23 @@ def test_rare_errors_that_multiply_are_found():
         values[0, -STEPS:] += rng.poisson(1.0, STEPS)
         found += [c.outcome == "moved" for c in ask(values, 6)] == [True] + [False] * 7
     assert found >= 5
+
+
+def repeating(rng, days):
+    """(N, days * STEPS) whose course of the day repeats itself."""
+    t = np.arange(days * STEPS) / STEPS
+    course = 100 * (1 + 0.4 * np.sin(2 * np.pi * t + np.arange(SLIS)[:, None]))
+    return course * np.exp(0.02 * rng.standard_normal((SLIS, days * STEPS)))
+
+
+@pytest.mark.parametrize("days", [2, 6])
+def test_a_late_step_is_found_where_the_course_of_the_day_repeats_itself(days):
+    """Less than three times what the day's course spreads: it is what remains beside the step that tells."""
+    found = 0
+    for seed in range(6):
+        values = repeating(np.random.default_rng([seed, days]), days)
+        values[0, -STEPS + 6 * (6 + 2 * seed) :] += 80
+        outcomes = [c.outcome == "moved" for c in ask(values, days)]
+        found += outcomes[0]
+        assert not any(outcomes[1:])
+    assert found >= 5

@@ -89,6 +89,11 @@ def test_a_fall_to_the_level_of_the_week_end_benchmark_is_still_a_fall():
         assert found.effect_relative == pytest.approx(QUIET_WEEK_END - 1, abs=0.05)
 
 
+def test_a_rise_on_a_week_end_that_stays_below_working_days_is_found():
+    for seed in range(3):
+        assert [c.outcome for c in look(SATURDAY + 9 * 3600, factor=2.0, seed=seed)] == ["moved", "steady"]
+
+
 def test_without_a_day_of_its_kind_a_change_is_for_a_person():
     for days in (0, 2):
         found = look(SATURDAY, days=days)

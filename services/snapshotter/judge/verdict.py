@@ -66,10 +66,17 @@ def judge(
         days = days_before(history, after, deployed_at_s)
         like = min(days, key=lambda day: guards.unlike(day, after), default=before)  # the newest of those
         if guards.unlike(like, after) < min(unlike, guards.ALIKE + 1e-9):
-            among = judge(
-                like, after, rules, deployed_at_s=deployed_at_s, settle_s=settle_s, history=history, fitted=fitted
+            alike = [day for day in days if guards.unlike(day, after) <= guards.unlike(like, after)]
+            # Among all days, which know the border; and among days of its kind alone: what rises on a week-end may stay below
+            # what working days have.
+            judged = (
+                judge(like, after, rules, deployed_at_s=deployed_at_s, settle_s=settle_s, history=past, fitted=fitted)
+                for past in (history, alike)
             )
-            both = zip(out, among, rules, strict=True)
+            held = [
+                own if (c.outcome, own.outcome) == ("steady", "moved") else c for c, own in zip(*judged, strict=True)
+            ]
+            both = zip(out, held, rules, strict=True)
             out = [guards.settled(c, other, r.unit, before, like, after) for c, other, r in both]
         elif unlike > guards.DOUBTED:  # a change may be the rhythm of the week
             out = [guards.unmatched(c) if c.outcome == "moved" else c for c in out]

@@ -16,6 +16,7 @@ from services.snapshotter.judge.order import median
 from services.snapshotter.judge.values import Floats
 from services.snapshotter.judge.views import earlier as past
 from services.snapshotter.judge.views import level, shape
+from services.snapshotter.judge.views.alike import alike
 from services.snapshotter.judge.views.scale import Scale, both_ways, ratio, scale_of
 
 View = Callable[[Days, int, Days, Scale], dict[str, Floats]]
@@ -60,7 +61,13 @@ VIEWS: dict[str, tuple[View, bool, bool]] = {
     "earlier pairs": (past.pairs_beyond, False, True),
     "earlier hours": (past.hours_beyond, False, True),
     "border of earlier days": (past.border_beyond, True, True),
+    "one fit": (alike, False, False),
 }
+
+
+ALONE = (
+    "one fit"  # asked where one earlier day is known; with several they say more, and the tables for them do not ask it
+)
 
 
 def _names() -> dict[str, str]:
@@ -78,7 +85,7 @@ NAMES = tuple(VIEW_OF)
 # Numbers that may count either way; all others may only speak louder when they grow.
 FREE = frozenset(
     "nA sdA wA levA tickA hopA zb stb D late_share bef_A start_A Jfrac still_y unstill ls_share season scatA".split()  # noqa: SIM905
-)
+) | {"fs_rep", "fl_rep", "fc_rep", "fl_fs", "fs_fc"}
 
 
 # Under which view people read a question that more than one view asks.
@@ -88,12 +95,15 @@ _BEYOND = {"q95": "upper tail", "q100": "bursts", "r97": "upper tail", "r995": "
            "gap": "late start", "end": "slow leak", "last": "slow leak", "sn": "spread", "top": "upper tail",
            "up": "upper tail"}  # fmt: skip
 _NAMED = {"q95_A": "upper tail", "q100_A": "bursts"}
+_FITTED = {"fs": "late start", "fl": "slow leak", "fc": "level"}
 
 
 def view_of(name: str) -> str:
     """The view under which people read a number."""
     if VIEW_OF[name] in ("earlier days", "earlier pairs"):
         return _BEYOND.get(name.partition("_")[2], "level")
+    if VIEW_OF[name] == ALONE:
+        return _FITTED[name.partition("_")[0]]
     return _NAMED.get(name) or _READ_AS.get(VIEW_OF[name], VIEW_OF[name])
 
 
@@ -110,7 +120,7 @@ def look(earlier: Days, benchmark: int, after: Days, at_border: bool) -> Floats:
     answers: dict[str, Floats] = {}
     with np.errstate(all="ignore"):
         s = scale_of(x, benchmark, y)
-        for ask, needs_border, needs_days in VIEWS.values():
-            if (at_border or not needs_border) and (days > 1 or not needs_days):
+        for name, (ask, needs_border, needs_days) in VIEWS.items():
+            if (at_border or not needs_border) and (days > 1 or not needs_days) and (days == 1 or name != ALONE):
                 answers |= ask(x, benchmark, y, s)
     return np.stack([answers.get(name, unknown) for name in NAMES]).T  # a number's answers lie side by side
