@@ -193,6 +193,43 @@ class AnchorChosen(Fact, type="anchor.chosen.v1", topic="daymark.snapshots", own
     despite: dict[str, str] = Field(default_factory=dict)  #: what spoke against it, and why it may stand
 
 
+class SnapshotDelayed(Fact, type="snapshot.delayed.v1", topic="daymark.snapshots", owner="snapshotter", key="cr_id"):
+    """A look that is due cannot be taken yet: said of the first try that failed, and of a later one when the reason changed.
+
+    It ends with the look: by `observation.closed`, with or without `snapshot.overdue`, or by `observation.superseded`.
+    """
+
+    cr_id: str
+    product_id: str
+    deployment: int
+    revision: int
+    kind: ObservationKind
+    due_at: Instant
+    tried_at: Instant
+    tried_until: Instant  #: what cannot be read by then is overdue; where it is past already, one more try is made
+    reason: str
+    missing: tuple[MissingSLI, ...] = ()
+
+
+class EarlyLookTaken(Fact, type="early_look.taken.v1", topic="daymark.snapshots", owner="snapshotter", key="cr_id"):
+    """An early look that raised nothing. That is no pass: only the look after 24 hours has a verdict.
+
+    One that found a gross change says `deviation.detected` instead.
+    """
+
+    cr_id: str
+    product_id: str
+    deployment: int
+    revision: int
+    after_min: float  #: minutes after the deploy: what it covers
+    window_start: Instant
+    window_end: Instant
+    looked_at: Instant
+    found: Literal["nothing", "no_data"]  #: nothing gross so far; or nothing could be said
+    sentence: str
+    content_hash: str  #: of what was read
+
+
 class SnapshotOverdue(Fact, type="snapshot.overdue.v1", topic="daymark.snapshots", owner="snapshotter", key="cr_id"):
     cr_id: str
     product_id: str

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
 
-from shared.contracts import ReviewItem
+from services.reviewer.console.words import clock
+from shared.contracts import EarlyLookTaken, ReviewItem, SnapshotDelayed
 from shared.keys import create_link, grant
 from tests import stories
 from tests.reviewing import House, alone, in_review, ready
@@ -160,6 +162,38 @@ async def test_every_page_shows_a_fortnight_of_three_products(house: House) -> N
     await page(house, "/change-requests/CR-99", 404)
     await page(house, "/change-requests/%00", 404)
     await page(house, f"/releases/{'x' * 3000}", 404)
+
+
+async def test_release_and_change_say_what_a_due_look_waits_for_and_that_a_quiet_early_look_is_no_pass(
+    house: House,
+) -> None:
+    story = Story(datetime.now(UTC) - timedelta(hours=25))
+    story.product(policy())
+    release = story.release("epl", "26.12", story.now)
+    story.register("CR-1", "epl", release, "Tune the settlement queue")
+    story.deploy("CR-1", "epl", release)
+    due = story.now + timedelta(hours=24)
+    about: dict[str, Any] = {"cr_id": "CR-1", "product_id": "epl", "deployment": 1, "revision": 1}
+    early: dict[str, Any] = {"window_start": story.now, "window_end": story.now, "looked_at": story.now}
+    quiet = "Early, 15 min after the deploy: nothing gross in 3 SLIs so far; the look after 24 hours decides. This is no pass."
+    story.say(EarlyLookTaken(**about, **early, after_min=15, found="nothing", sentence=quiet, content_hash="ab"))
+    tried: dict[str, Any] = {"due_at": due, "tried_at": due, "tried_until": due + timedelta(hours=2)}
+    reason = "the source does not answer for 3 of 3 SLIs: latency (<b>main</b> cannot be reached)"
+    story.say(SnapshotDelayed(**about, **tried, kind="after", reason=reason))
+    await house.hear(*story.events)
+    await signed_in(house)
+    for path in (f"/releases/{release}", "/change-requests/CR-1"):
+        shown = await page(house, path)
+        assert (
+            f"The after snapshot has been due since {clock(due)}: the source does not answer for 3 of 3 SLIs" in shown
+        )
+        assert "; then it is overdue." in shown and "<b>" not in shown and "observing" in shown
+        assert quiet in shown and "verified" not in shown.replace("Verified", "")
+    story.after(25).observe("CR-1", "epl")
+    await house.hear(*story.events)
+    for path in (f"/releases/{release}", "/change-requests/CR-1"):
+        shown = await page(house, path)
+        assert "has been due" not in shown and "1 early look raised nothing, which was no verdict" in shown
 
 
 async def test_nobody_sees_a_product_that_is_not_theirs(house: House) -> None:

@@ -12,6 +12,7 @@ import pytest
 from shared.contracts import (
     DeviationDetected,
     DeviationWithdrawn,
+    EarlyLookTaken,
     ObservationClosed,
     ObservationSuperseded,
     SnapshotTaken,
@@ -62,6 +63,14 @@ async def test_quiet_looks_say_nothing_and_the_day_has_its_own_verdict(house: Ho
         await house.worker.drain()
         await house.go_on(seconds=30)
     assert (await current(house))["early"][-1]["found"] == "no_data"
+    told = await house.said(EarlyLookTaken)
+    assert [(one.after_min, one.found, one.revision) for one in told] == [
+        (60, "nothing", 1), (120, "nothing", 1), (360, "no_data", 1),
+    ]  # fmt: skip
+    assert [one.sentence for one in told] == [one["sentence"] for one in (await current(house))["early"]]
+    assert "This is no pass." in told[0].sentence and (told[0].window_start, told[0].window_end) == (
+        at, at + timedelta(minutes=60),
+    )  # fmt: skip
     house.prometheus.down = False
     assert await house.said(DeviationDetected) == [] and await house.said(ObservationClosed) == []
     assert await armed(house) == [("take_snapshot", at + DAY)]
@@ -77,6 +86,7 @@ async def test_a_gross_change_is_a_deviation_within_the_hour_and_is_said_once(ho
     await house.go_to(at + timedelta(minutes=60))
     await house.worker.drain()
     (raised,) = await house.said(DeviationDetected)
+    assert await house.said(EarlyLookTaken) == []
     assert (raised.sli, raised.early_min, raised.slis_moved) == ("errors", 60, 1)
     assert (
         raised.sentence.startswith("Early, 60 min after the deploy: Errors") and raised.deviation_id == "DEV-CR-1-1-1"

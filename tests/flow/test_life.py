@@ -6,6 +6,7 @@ Each test walks one way that a change can go; what is asserted is what people an
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from shared.contracts import (
     DeviationWithdrawn,
     InvestigationEscalated,
     ObservationClosed,
+    SnapshotDelayed,
     SnapshotOverdue,
     SnapshotTaken,
 )
@@ -173,6 +175,14 @@ async def test_a_source_that_is_back_within_patience_gives_the_verdict_over_the_
 
     await world.t.until("a first try", tried)
     assert await stage(world, cr) == "observing" and (await world.observation(cr))["outcome"] is None
+
+    async def shown() -> Any:
+        return (await world.t.dossier(cr.id))["deployments"][0]["waiting"]["delay"]
+
+    waits = await world.t.until("what it waits for", shown)
+    assert (
+        when(waits["due_at"]) == deployed_at + DAY and "the source does not answer for 5 of 5 SLIs" in waits["reason"]
+    )
     await world.step(50 * MINUTE)
     world.telemetry.up()
     await world.step(6 * MINUTE)  # the longest pause between two tries
@@ -181,6 +191,9 @@ async def test_a_source_that_is_back_within_patience_gives_the_verdict_over_the_
     assert look["overdue_at"] is None and when(look["closed_at"]) > deployed_at + DAY + 50 * MINUTE
     assert (when(look["window"]["start"]), when(look["window"]["end"])) == (deployed_at, deployed_at + DAY)
     assert await said(world, SnapshotOverdue, cr) == []
+    reasons = [one.reason for one in await said(world, SnapshotDelayed, cr)]
+    assert waits["reason"] in reasons and all(one != next for one, next in pairwise(reasons))  # of a dozen tries
+    assert (await world.t.dossier(cr.id))["deployments"][0]["waiting"] is None
 
 
 async def test_a_source_that_stays_down_beyond_patience_is_overdue_for_all_to_see(world: World) -> None:

@@ -11,6 +11,7 @@ import pytest
 from shared.contracts import (
     DeviationDetected,
     ObservationClosed,
+    SnapshotDelayed,
     SnapshotOverdue,
     SnapshotTaken,
 )
@@ -121,11 +122,26 @@ async def test_a_source_that_comes_back_within_patience_gives_the_nominal_window
     await house.go_on(minutes=10)
     await house.worker.drain()
     assert await house.said(ObservationClosed) == []
-    house.prometheus.down = False
+    (delayed,) = await house.said(SnapshotDelayed)  # of the first try; those after it had nothing new to say
+    assert (delayed.kind, delayed.due_at, delayed.tried_until) == ("after", at + DAY, at + DAY + timedelta(minutes=60))
+    assert delayed.reason.startswith("the source does not answer for 3 of 3 SLIs: latency (")
+    assert "cannot be reached" in delayed.reason and [m.sli for m in delayed.missing] == ["latency", "errors", "heap"]
+    house.prometheus.down, house.prometheus.failing = False, {"errors"}
+    await house.go_on(minutes=10)
+    await house.worker.drain()
+    await house.go_on(minutes=10)
+    await house.worker.drain()
+    assert [m.sli for m in (await house.said(SnapshotDelayed))[1].missing] == ["errors"]  # and of another reason
+    house.prometheus.failing = set()
     await house.go_on(minutes=10)
     await house.worker.drain()
     (closed,) = await house.said(ObservationClosed)
     assert closed.outcome == "steady" and await house.said(SnapshotOverdue) == []
+    assert len(await house.said(SnapshotDelayed)) == 2
+    acts = await house.rows(
+        "SELECT action, detail->>'reason' AS reason FROM audit WHERE action = 'delay_snapshot' ORDER BY id"
+    )
+    assert [row["reason"] for row in acts] == [said.reason for said in await house.said(SnapshotDelayed)]
     taken = (await house.said(SnapshotTaken))[-1]
     assert (taken.window_start, taken.window_end) == (at, at + DAY)
 
@@ -188,6 +204,7 @@ async def test_a_judge_that_fails_is_no_silence_but_no_data_when_patience_ends(
     await house.go_to(at + DAY)
     await house.worker.drain()
     assert await house.said(ObservationClosed) == []
+    assert [said.reason for said in await house.said(SnapshotDelayed)] == ["the judge failed on it (ZeroDivisionError)"]
     await house.go_on(minutes=61)
     await house.worker.drain()
     (closed,) = await house.said(ObservationClosed)

@@ -15,6 +15,7 @@ from shared.contracts import (
     CRChanged,
     CRWithdrawn,
     DeviationWithdrawn,
+    EarlyLookTaken,
     IncidentClosed,
     InvestigationClosed,
     InvestigationEscalated,
@@ -23,6 +24,7 @@ from shared.contracts import (
     RegressionCaseRed,
     ReviewRequested,
     ReviewVoided,
+    SnapshotDelayed,
     SnapshotOverdue,
 )
 from tests.stories.before import COMMIT, OPS, OPS2, H, policy
@@ -130,6 +132,12 @@ def _correct(s: Story, first: str) -> None:
     )
     s.tests("CR-1", "epl", run_at=s.now - 5 * H)  # said after the deploy, of a run before it
     s.after(24)
+    about = {"cr_id": "CR-1", "product_id": "epl", "deployment": 1, "revision": 2}
+    window: dict[str, Any] = {"window_start": s.now - 24 * H, "window_end": s.now - 23 * H, "looked_at": s.now - 23 * H}
+    quiet = "Early, 60 min after the deploy: nothing gross in 3 SLIs so far."
+    s.say(EarlyLookTaken(after_min=60, found="nothing", sentence=quiet, content_hash="cd" * 16, **window, **about))
+    tried: dict[str, Any] = {"due_at": s.now - H, "tried_at": s.now - H, "tried_until": s.now}
+    s.say(SnapshotDelayed(kind="after", reason="the source does not answer for 1 of 3 SLIs: x", **tried, **about))
     overdue: dict[str, Any] = {"due_at": s.now - H, "overdue_at": s.now, "reason": "1 of 3 SLIs: no answer"}
     s.say(SnapshotOverdue(cr_id="CR-1", product_id="epl", deployment=1, revision=2, kind="after", **overdue))
     s.observe("CR-1", "epl", "steady", revision=2)

@@ -75,6 +75,14 @@ def test_an_early_look_never_says_that_all_is_well() -> None:
     assert "nothing can be said" in none and "no series" in none
     missing = Standing(None, "missing", "no benchmark was published before the deploy")
     assert "nothing to compare with" in domain.early_sentence(15, (), [], missing)
+    taken = domain.EarlyLook(
+        "CR-1", 1, 1, 15, T + timedelta(minutes=15), T + timedelta(minutes=16), "nothing", quiet, "h"
+    )
+    said = domain.said_of(look(), taken)
+    assert (said.found, said.window_start, said.window_end) == ("nothing", T, T + timedelta(minutes=15))
+    assert "This is no pass." in said.sentence
+    with pytest.raises(ValueError, match="deviation"):
+        domain.said_of(look(), replace(taken, found="moved"))
 
 
 def test_an_early_deviation_is_said_once_and_the_day_still_has_its_verdict() -> None:

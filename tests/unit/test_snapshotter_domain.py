@@ -23,6 +23,7 @@ from services.snapshotter.domain import (
     Window,
     benchmark_window,
     close,
+    delay,
     deployed,
     described,
     fitting,
@@ -40,6 +41,7 @@ from shared.contracts import (
     DeviationWithdrawn,
     ObservationSuperseded,
     Policy,
+    SnapshotDelayed,
 )
 from shared.contracts.policy import ObservationRules
 from shared.errors import Forbidden
@@ -222,6 +224,26 @@ def test_deploy_and_rollback_end_the_same_in_any_order() -> None:
 def test_a_rollback_after_the_24_hours_leaves_the_look_at_the_deploy() -> None:
     told = Told()(deploy())(rollback(T + timedelta(hours=30)))
     assert [kind for kind, *_ in told.pending] == ["after", "recovery"]
+
+
+def test_what_a_look_waits_for_is_said_once_each_anew_when_it_is_armed_again_and_not_for_ever() -> None:
+    day = T + DAY
+    told = Told()(deploy())
+
+    def tried(because: str) -> SnapshotDelayed | None:
+        look, said = delay(told.looks["after", 1], because, [], tried_until=day + timedelta(hours=2), now=day)
+        told.looks["after", 1] = look
+        return said
+
+    said = [tried(because) for because in ("prom is down", "prom is down", "prom answers 503", "prom is down")]
+    assert [one and one.reason for one in said] == ["prom is down", None, "prom answers 503", "prom is down"]
+    told(rollback(T + timedelta(hours=20)))
+    assert told.looks["after", 1].state == "superseded"
+    with pytest.raises(ValueError, match="superseded"):
+        tried("prom is down")
+    told(rollback(day + timedelta(hours=1), revision=2))  # it had come after the day: the look stands again
+    assert tried("prom is down") is not None
+    assert sum(tried(f"prom is down, {number}") is not None for number in range(99)) == 6  # ten in all
 
 
 def test_a_superseded_verdict_takes_its_deviation_along() -> None:

@@ -334,6 +334,10 @@ WAITING: dict[str, tuple[Tone, str]] = {
 }
 
 
+#: Early looks that raised nothing. Never good: they pass nothing.
+EARLY: dict[str, Tone] = {"nothing": "info", "no_data": "none"}
+
+
 def also(one: Observation) -> str:
     """`CR-2, deployed 23 Nov 2026, 09:00 UTC`, for each other change about then."""
     return "; ".join(f"{each.change_request}, deployed {clock(each.deployed_at)}" for each in one.also_deployed)

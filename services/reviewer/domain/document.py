@@ -15,6 +15,7 @@ from services.reviewer.domain.gate import Freshness, GateAnswer
 from services.reviewer.domain.known import Known
 from services.reviewer.domain.production import Deploy, Deviation, Incident, Investigation, Observation
 from services.reviewer.domain.review import Go, Review
+from services.reviewer.domain.underway import EarlyLook
 from services.reviewer.domain.waiting import Waiting, waiting
 from shared.contracts import CRState, CRWithdrawn, Enforcement, GateReason
 
@@ -41,7 +42,8 @@ class BeforeDocument:
 class DeploymentDocument:
     """One deployment: what was reported, how it stood then, what the gate had answered (null: never asked), what came.
 
-    `waiting`: the look that it still waits for; only a verdict ends that.
+    `waiting`: the look that it still waits for; only a verdict ends that. `early_looks`: those that raised nothing,
+    which is no verdict.
     """
 
     deployment: int
@@ -56,6 +58,7 @@ class DeploymentDocument:
     deviations: tuple[Deviation, ...]
     investigations: tuple[Investigation, ...]
     waiting: Waiting | None
+    early_looks: tuple[EarlyLook, ...]
 
 
 @dataclass(frozen=True)
@@ -213,6 +216,7 @@ def _deployment(cr_id: str, each: Deployment, at: datetime) -> DeploymentDocumen
         each.deviations,
         each.investigations,
         waiting(cr_id, each, at),
+        each.early_looks,
     )
 
 

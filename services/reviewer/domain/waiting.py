@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from services.reviewer.domain.dossier import Deployment
+from services.reviewer.domain.underway import Delay
 from shared.contracts import ObservationKind
 
 _DAY = timedelta(hours=24)
@@ -22,6 +23,7 @@ class Waiting:
     due_at: datetime
     state: Literal["to_come", "due", "overdue"]
     sentence: str
+    delay: Delay | None = None  #: what could not be read when it was tried last; None: nothing was heard of a try
 
 
 def waiting(cr_id: str, each: Deployment, at: datetime) -> Waiting | None:
@@ -41,9 +43,21 @@ def waiting(cr_id: str, each: Deployment, at: datetime) -> Waiting | None:
         return Waiting(cr_id, each.number, kind, due_at, "overdue", verdict.sentence)
     if at < due_at:
         return Waiting(cr_id, each.number, kind, due_at, "to_come", f"{name} is due {when}.")
+    delay = each.delay(kind)
+    if delay is not None:
+        return _delayed(cr_id, delay, f"{name} has been due since {when}: {delay.reason}", at)
     overdue_at = max(due_at, heard_at) + patience  # patience does not run before anybody could have looked
     if at < overdue_at:
         said = f"{name} was due {when} and has no answer yet; it is overdue from {overdue_at:%H:%M} UTC on."
         return Waiting(cr_id, each.number, kind, due_at, "due", said)
     said = f"{name} was due {when}; nothing has been heard of it, and the policy's patience is over."
     return Waiting(cr_id, each.number, kind, due_at, "overdue", said)
+
+
+def _delayed(cr_id: str, delay: Delay, said: str, at: datetime) -> Waiting:
+    about = (cr_id, delay.deployment, delay.kind, delay.due_at)
+    until = delay.tried_until
+    if at < until:
+        hour = f"{until:%H:%M} UTC" if until.date() == delay.due_at.date() else f"{until:%-d %b %Y, %H:%M} UTC"
+        return Waiting(*about, "due", f"{said}. It is tried until {hour}; then it is overdue.", delay)
+    return Waiting(*about, "overdue", f"{said}. The policy's patience is over, and no answer has been heard.", delay)

@@ -39,6 +39,7 @@ from services.snapshotter.domain.early import (
     limit,
     next_look,
     raised,
+    said_of,
     so_far,
 )
 from services.snapshotter.domain.fitting import fitting
@@ -84,7 +85,7 @@ from services.snapshotter.domain.values import (
     observed_window,
     settle_s,
 )
-from services.snapshotter.domain.verdict import Verdict, close, drafted, published, raise_early, verdict
+from services.snapshotter.domain.verdict import Verdict, close, delay, drafted, published, raise_early, verdict
 
 __all__ = [
     "DAY",
@@ -128,6 +129,7 @@ __all__ = [
     "close",
     "creep_sentence",
     "day_before",
+    "delay",
     "deployed",
     "described",
     "differences",
@@ -161,6 +163,7 @@ __all__ = [
     "refuse_own",
     "rolled_back",
     "run_of",
+    "said_of",
     "settle_s",
     "so_far",
     "standing",

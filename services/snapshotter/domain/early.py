@@ -21,7 +21,7 @@ from typing import Literal
 
 from services.snapshotter.domain.benchmarks import Standing
 from services.snapshotter.domain.values import DAY, Observation
-from shared.contracts import ComparedSLI
+from shared.contracts import ComparedSLI, EarlyLookTaken
 from shared.contracts.policy import ObservationRules
 
 ONE_LOOK, BY_SERIES, SERIES, BY_LOOKS = 1.1, 0.25, 5, 0.2
@@ -74,7 +74,26 @@ def early_sentence(
     if not read:
         why = next((c.sentence for c in compared if c.decides), "no SLI decides")
         return f"{when}: nothing can be said, for example: {why}"
-    return f"{when}: nothing gross in {read} SLIs so far; the look after 24 hours decides."
+    return f"{when}: nothing gross in {read} SLIs so far; the look after 24 hours decides. This is no pass."
+
+
+def said_of(look: Observation, taken: EarlyLook) -> EarlyLookTaken:
+    """What is said of an early look that raised nothing. Raises ValueError for one that did."""
+    if taken.found == "moved" or taken.content_hash is None:
+        raise ValueError("an early look that found something to have moved says a deviation")
+    return EarlyLookTaken(
+        cr_id=look.cr_id,
+        product_id=look.product_id,
+        deployment=look.deployment,
+        revision=look.revision,
+        after_min=taken.after_min,
+        window_start=look.starts_at,
+        window_end=taken.ends_at,
+        looked_at=taken.looked_at,
+        found=taken.found,
+        sentence=taken.sentence,
+        content_hash=taken.content_hash,
+    )
 
 
 def next_look(rules: ObservationRules, deployed_at: datetime, after_min: float = 0.0) -> tuple[float, datetime] | None:

@@ -108,7 +108,13 @@ def rolled_back(
         now,
     )
     ended += tuple(
-        replace(o, state=move(o.state, "armed_again"), superseded_at=None, superseded_because=None)
+        replace(
+            o,
+            state=move(o.state, "armed_again"),
+            superseded_at=None,
+            superseded_because=None,
+            delayed_because=None,  # what was said of it ended with it
+        )
         for o in looks
         if o.kind == "after" and o.is_cut_short and o.revision == before.revision and o.ends_at <= fact.rolled_back_at
     )

@@ -153,6 +153,8 @@ class Observation:
     benchmark_id: str | None = None
     deviation_id: str | None = None
     deviated_at: datetime | None = None  #: when it was first found to have moved, by an early look or at its end
+    delayed_because: str | None = None  #: what was said last of tries that failed
+    delays: int = 0  #: how often that was said
     overdue_at: datetime | None = None
     closed_at: datetime | None = None
     superseded_at: datetime | None = None

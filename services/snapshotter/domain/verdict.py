@@ -19,16 +19,21 @@ from shared.contracts import (
     ComparedSLI,
     DeviationDetected,
     Fact,
+    MissingSLI,
     ObservationClosed,
     ObservationKind,
     Outcome,
     Severity,
+    SnapshotDelayed,
     SnapshotOverdue,
     SnapshotTaken,
 )
 
 #: Other deploys that one verdict names.
 MOST_ALSO = 50
+
+#: Facts on what one look waits for: a source that fails in ever new words is not followed for ever.
+MOST_DELAYS = 10
 
 _GRAVITY: tuple[Severity, ...] = ("critical", "major", "minor")
 
@@ -227,6 +232,30 @@ def close(
     if closed.deviation_id is not None and look.deviation_id is None:  # else an early look has said it
         facts.append(_deviation(closed, cr, found, snapshot, against.counts, now))
     return closed, tuple(facts)
+
+
+def delay(
+    look: Observation, because: str, missing: Sequence[MissingSLI], *, tried_until: datetime, now: datetime
+) -> tuple[Observation, SnapshotDelayed | None]:
+    """A look that is due, after a try that failed and is to be repeated. The fact is None where all of it was said before.
+
+    Raises ValueError when the look is not open.
+    """
+    move(look.state, "time_came", "tried", "source_failed")
+    if because == look.delayed_because or look.delays >= MOST_DELAYS:
+        return look, None
+    return replace(look, delayed_because=because, delays=look.delays + 1), SnapshotDelayed(
+        cr_id=look.cr_id,
+        product_id=look.product_id,
+        deployment=look.deployment,
+        revision=look.revision,
+        kind=look.kind,
+        due_at=look.due_at,
+        tried_at=now,
+        tried_until=tried_until,
+        reason=because,
+        missing=fitting_missing(missing),
+    )
 
 
 def raise_early(

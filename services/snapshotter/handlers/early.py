@@ -85,6 +85,9 @@ async def look_early(deps: Deps, appointment: Appointment) -> None:
             judge_version=found.judge_version,
         )
         if looked.found != "moved":
+            said = domain.said_of(current, looked)
+            await store.save_change_request(tx, cr, version=cr.version + 1)
+            tx.emit(said, sequence=cr.version + 1, policy_version=current.policy_version)
             await _arm_next(tx, appointment, plan)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ import structlog
 from services.snapshotter import domain, store
 from services.snapshotter.handlers.anchors import anchor_at
 from services.snapshotter.handlers.calibrating import calibrated, pairs_at
-from services.snapshotter.handlers.capture import Captured, capture, prepared
+from services.snapshotter.handlers.capture import Captured, capture, keep, prepared
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.doubting import weigh_benchmarks
 from services.snapshotter.handlers.judging import Grounds, Judged, Release, Taken, judged, unjudged
@@ -66,8 +67,9 @@ async def take_snapshot(deps: Deps, appointment: Appointment) -> None:
     waiting = captured.worth_waiting
     is_patient = plan.now < look.gives_up_at(policy) or appointment.attempts < _TRIES
     if waiting and is_patient:
-        await _remember(deps, plan, captured)
-        raise Unavailable(f"waiting for {_words(waiting, len(policy.slis))}")
+        words = _words(waiting, len(policy.slis))
+        await _wait(deps, appointment, plan, captured, f"the source does not answer for {words}")
+        raise Unavailable(f"waiting for {words}")
     overdue_because = _words(waiting, len(policy.slis)) if waiting else None
     history = await _history(deps, plan, captured)
     limits = domain.SHIPPED_LIMITS
@@ -78,20 +80,23 @@ async def take_snapshot(deps: Deps, appointment: Appointment) -> None:
         past = await prepared(deps, history) if history else None
         grounds = await filled(deps, _grounds(plan, limits, captured, made, history, past))
     except Unavailable as error:
+        because = str(error).rstrip(".")
         if is_patient:
-            await _remember(deps, plan, captured)
+            await _wait(deps, appointment, plan, captured, because[:1].lower() + because[1:])
             raise
-        overdue_because = str(error).rstrip(".")
+        overdue_because = because
         made, past = await prepared(replace(deps, bucket=None), captured), None  # as rows: large is better than lost
         found = unjudged(look, policy, plan.against, overdue_because)
     else:
         try:
             found = await deps.workers.run(judged, grounds)
         except Exception as error:
+            because = f"the judge failed on it ({type(error).__name__})"
             if is_patient:
+                await _wait(deps, appointment, plan, captured, because)
                 raise
             _log.exception("the judge failed", look=look.subject)  # for good: silence would be worse than no answer
-            overdue_because = f"the judge failed on it ({type(error).__name__})"
+            overdue_because = because
             found = unjudged(look, policy, plan.against, overdue_because)
 
     async with deps.db.tx(appointment) as tx:
@@ -258,18 +263,39 @@ def _document(plan: _Plan, limits: domain.Limits, found: Judged, history_id: str
     }
 
 
-async def _remember(deps: Deps, plan: _Plan, captured: Captured) -> None:
-    """Keep what this try has read, unless the look was closed or superseded meanwhile."""
+async def _wait(deps: Deps, appointment: Appointment, plan: _Plan, captured: Captured, because: str) -> None:
+    """Keep what this try has read, and say what the look waits for, unless it was closed or superseded meanwhile."""
     read = {
         sli.id: reading
         for sli, reading in zip(captured.slis, captured.readings, strict=True)
         if isinstance(reading, Series) and sli.id not in plan.known
     }
-    async with deps.db.house() as tx:
-        await store.locked_change_request(tx, plan.look.cr_id, plan.look.product_id)
-        for look in await store.observations_of(tx, plan.look.cr_id, plan.look.deployment):
-            if look == plan.look:
-                await store.save_readings(tx, look.subject, look.revision, read)
+    until = plan.look.gives_up_at(plan.policy)
+    evidence = []
+    if domain.delay(plan.look, because, captured.missing, tried_until=until, now=plan.now)[1] is not None:
+        evidence = [(await asyncio.to_thread(keep, captured)).content_hash]
+    async with deps.db.tx(appointment) as tx:
+        tx.keep_appointment = True  # the next try is this one's again
+        cr = await store.locked_change_request(tx, plan.look.cr_id, plan.look.product_id)
+        look = await _open_look(tx, appointment)
+        if look != plan.look or look is None:
+            return
+        await store.save_readings(tx, look.subject, look.revision, read)
+        delayed, fact = domain.delay(look, because, captured.missing, tried_until=until, now=tx.now)
+        if fact is None:
+            return
+        await store.save_observation(tx, delayed)
+        await store.save_change_request(tx, cr, version=cr.version + 1)
+        tx.emit(fact, sequence=cr.version + 1, policy_version=look.policy_version)
+        tx.audit(
+            look.subject,
+            action="delay_snapshot",
+            revision=look.revision,
+            evidence=evidence,
+            policy_version=look.policy_version,
+            product=look.product_id,
+            reason=because,
+        )
 
 
 async def _open_look(tx: Tx, appointment: Appointment) -> domain.Observation | None:

@@ -76,6 +76,8 @@ observations = Table(
     Column("benchmark_id", Text),
     Column("deviation_id", Text),
     Column("deviated_at", Moment),
+    Column("delayed_because", Text),
+    Column("delays", Integer, nullable=False),
     Column("overdue_at", Moment),
     Column("closed_at", Moment),
     Column("superseded_at", Moment),

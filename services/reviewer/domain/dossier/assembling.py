@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from services.reviewer.domain import benchmark as benchmarks
-from services.reviewer.domain import evidence, production, review
+from services.reviewer.domain import evidence, production, review, underway
 from services.reviewer.domain.digest import digests
 from services.reviewer.domain.dossier.against import flags, not_known
 from services.reviewer.domain.dossier.releases import releases
@@ -33,6 +33,8 @@ def assemble(cr_id: str, product_id: str, given: Iterable[Known[Any]], at: datet
     looks = production.observations(facts)
     moved = production.deviations(facts)
     cases = production.investigations(facts)
+    early = underway.early_looks(facts, deploys)
+    delayed = underway.delays(facts, deploys)
     answers = tuple(_asked(fact) for fact in facts.of(GateAnswered))
     deployments = []
     since: datetime | None = None
@@ -65,6 +67,8 @@ def assemble(cr_id: str, product_id: str, given: Iterable[Known[Any]], at: datet
                 tuple(one for one in looks if one.deployment == number),
                 tuple(one for one in moved if one.deployment == number),
                 tuple(one for one in cases if one.deployment == number),
+                tuple(one for one in early if one.deployment == number),
+                tuple(one for one in delayed if one.deployment == number),
             )
         )
         since = deploy.deployed_at

@@ -12,6 +12,7 @@ from services.reviewer.domain.evidence import Case, CodeReview, Suite
 from services.reviewer.domain.known import Known
 from services.reviewer.domain.production import Deploy, Deviation, Incident, Investigation, Observation
 from services.reviewer.domain.review import Go, Review
+from services.reviewer.domain.underway import Delay, EarlyLook
 from shared.contracts import (
     CodeReviewRecorded,
     CRChanged,
@@ -86,6 +87,8 @@ class Deployment:
     observations: tuple[Observation, ...]
     deviations: tuple[Deviation, ...]
     investigations: tuple[Investigation, ...]
+    early_looks: tuple[EarlyLook, ...]  #: that raised nothing
+    delays: tuple[Delay, ...]  #: of looks that are due and wait
 
     @property
     def number(self) -> int:
@@ -94,6 +97,10 @@ class Deployment:
     def verdict(self, kind: str) -> Observation | None:
         """The look of that kind that holds."""
         return next((one for one in reversed(self.observations) if one.kind == kind and one.holds), None)
+
+    def delay(self, kind: str) -> Delay | None:
+        """What the look of that kind waits for, when it is due and could not be taken."""
+        return next((one for one in self.delays if one.kind == kind), None)
 
 
 @dataclass(frozen=True)
