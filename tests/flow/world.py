@@ -250,10 +250,14 @@ class World:
             raise story.StoryError(f"{error}; it gives {last[0]}") from None
 
     async def observation(self, cr: Change, kind: str = "after") -> dict[str, Any]:
-        """The newest look of that kind that was not superseded, as the snapshotter says it."""
-        found = await self.get(f"/snapshotter/v1/change-requests/{cr.id}/observation")
-        looks = [look for deployment in found["deployments"] for look in deployment["observations"]]
-        return cast(dict[str, Any], [one for one in looks if one["kind"] == kind and one["state"] != "superseded"][-1])
+        """The newest look of that kind that was not superseded, as the snapshotter says it, once there is one."""
+
+        async def looks() -> list[dict[str, Any]]:
+            found = await self.get(f"/snapshotter/v1/change-requests/{cr.id}/observation")
+            every = [look for deployment in found["deployments"] for look in deployment["observations"]]
+            return [one for one in every if one["kind"] == kind and one["state"] != "superseded"]
+
+        return (await self.t.until(f"a look of kind {kind}", looks))[-1]
 
     async def investigation(self, cr: Change, *, is_open: bool | None = None) -> dict[str, Any]:
         """The CR's newest investigation, once there is one."""
