@@ -22,7 +22,10 @@ FACTS: dict[str, type[Fact]] = {}
 def _aware(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("a time needs its zone, for example 2026-11-23T09:00:00Z")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time lies outside what UTC can say") from None
 
 
 #: A point in time: zone required, kept as UTC.

@@ -35,7 +35,9 @@ async def known(postgres: Databases) -> AsyncIterator[tuple[World, Change]]:
 
 REVIEW = {"cr_id": "CR-1", "digest": DIGEST, "verdict": "ready"}
 GO = {"decision": "go", "reason": "x", "digest": DIGEST}
-R, C = "/reviewer/v1", "/reviewer/v1/change-requests/CR-1"
+DAY = {"product": "epl", "reason": "an ordinary day"}
+PIN = {"product": "epl", "snapshot": "SNAP-1", "reason": "an ordinary day"}
+R, C, S = "/reviewer/v1", "/reviewer/v1/change-requests/CR-1", "/snapshotter/v1"
 
 pytestmark = pytest.mark.xdist_group("hostile")  # one world, and what the last tests look at is what the first did
 
@@ -82,6 +84,11 @@ DOORS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
     "a file above the static ones": ("ada", "GET", "/static/..%2f..%2f..%2fetc%2fpasswd", {}),
     "a static file with NUL": ("ada", "GET", "/static/a%00.css", {}),
     "a service that is none": ("ada", "GET", "/nobody/v1/things", {}),
+    "a benchmark of the year 1": ("olga", "POST", f"{S}/snapshots", {"json": {**DAY, "window_end": "0001-01-01T00:00:00Z"}}),
+    "a draft before the year 1": ("olga", "POST", f"{S}/drafts", {"json": {**DAY, "window_end": "0001-01-01T00:00:00+23:00"}}),
+    "a pin for ever": ("olga", "POST", f"{S}/pins", {"json": {**PIN, "expires_at": "9999-12-31T23:59:59-23:00"}}),
+    "an upload of the year 1": ("olga", "POST", f"{S}/uploads?product=epl&reason=day&window_end=0001-01-01T00:00:00Z",
+                                {"content": b"{}"}),
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from services.snapshotter.domain import Objection
 from shared.contracts import BenchmarkHealth, Instant
+from shared.contracts.inbound import When
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 SnapshotId = Annotated[str, StringConstraints(pattern=r"^SNAP-[0-9]{1,18}$")]
@@ -24,7 +25,7 @@ Corrects = Annotated[
 ]
 
 WindowEnd = Annotated[
-    Instant | None,
+    When | None,
     Field(
         default=None,
         description="End of the 24 hours, down to the policy's step: such as the moment at which a change went live that is"
@@ -117,7 +118,7 @@ class PinBenchmark(BaseModel):
     product: Id
     snapshot: SnapshotId = Field(description="A published benchmark of the product, or of one of its CRs.")
     reason: Reason
-    expires_at: Instant = Field(description="At most the policy's `benchmark.max_pin_days` away.")
+    expires_at: When = Field(description="At most the policy's `benchmark.max_pin_days` away.")
     despite: Despite
 
 
@@ -139,7 +140,7 @@ class TakeUpload(BaseModel):
     change_request: Id | None = Field(default=None, description="The CR it is for; or give `product`.")
     product: Id | None = Field(default=None, description="The product it is for: it would hold for all its CRs.")
     reason: Reason = Field(description="Where the readings come from, and why they are uploaded.")
-    window_end: Instant | None = Field(
+    window_end: When | None = Field(
         default=None,
         description="End of the 24 hours that the file covers, on the policy's step. The last whole step when not said.",
     )
