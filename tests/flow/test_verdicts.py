@@ -70,6 +70,9 @@ async def test_a_stored_verdict_is_what_the_stored_samples_say(house: House) -> 
     assert paths == ["earlier", "earlier", "before", "after"]  # two days, the benchmark, and what came after
     assert drawn.findtext("{http://www.w3.org/2000/svg}desc") == look["comparisons"][0]["sentence"]
     assert "seen from" in picture.text and "Latency p95 has moved" in picture.text
+    assert "its limit" in picture.text and "beside others" not in picture.text  # it moved by itself
+    calm = (await house.get("/change-requests/CR-1/explanation?sli=errors", "ada")).text
+    assert "lower beside others that moved" in calm  # the others had less to pass, and did not
     assert (await house.get("/change-requests/CR-1/explanation?sli=nothing")).status_code == 404
     assert (await house.get("/change-requests/CR-1/explanation?sli=latency&kind=recovery")).status_code == 409
     assert (await house.get("/change-requests/CR-1/explanation?sli=latency", "stranger")).status_code == 404

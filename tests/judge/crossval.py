@@ -18,6 +18,7 @@ import numpy as np
 
 from services.snapshotter.judge.tables import Fitted
 from tests.judge.fit import (
+    BESIDE,
     SERIES,
     SLOPE,
     arguments,
@@ -52,7 +53,7 @@ def main():
         others = lambda e, f=f: folds[e] != f  # noqa: E731
         by_days, older = limits(scored, everything(bench, more), others)
         beyond = extremes(everything(bench, more), others)
-        save(out / f"fold{f}.npz", Fitted(tables[f][0], tables[f][1], by_days, SLOPE, SERIES, beyond, older))
+        save(out / f"fold{f}.npz", Fitted(tables[f][0], tables[f][1], by_days, SLOPE, SERIES, beyond, older, BESIDE))
         tell(f"fold {f}: limits {by_days}, older {older}")
     pooled(out, folds, runs, args.jobs)
 

@@ -43,6 +43,7 @@ HIDDEN, HIDDEN_WEIGHT = ("delayed", "trend"), 2.0
 # 1974) of mean excess 0.6 to 0.8; SLIs of one product move together, so that N of them are worth fewer.
 SLOPE = 0.5
 SERIES = 20  # the number of SLIs at which `limits` are stated
+BESIDE = 1.0  # taken off the limit once another SLI moved: as much as leaves four of five flags in injected cases true
 MONOTONE = np.array([n not in FREE for n in NAMES])
 FOLDS = 5
 BINS = 48
@@ -256,7 +257,7 @@ def main():
     tables, scored = fit_all(bench, more, folds, args.jobs, args.folds)
     by_days, older = limits(scored, everything(bench, more))
     beyond = extremes(everything(bench, more))
-    fitted = Fitted(tables[None][0], tables[None][1], by_days, SLOPE, SERIES, beyond, older)
+    fitted = Fitted(tables[None][0], tables[None][1], by_days, SLOPE, SERIES, beyond, older, BESIDE)
     folder = Path(__file__).resolve().parents[2] / "services" / "snapshotter" / "judge" / "tables"
     write_modules(folder, fitted, NAMES, "Question tables fitted on public telemetry; see tests/judge/fit.py.")
     tell(f"limits {by_days}, older {older}")

@@ -21,6 +21,7 @@ _Arrays = TypedDict(
         "extremes": list[tuple[float, float, float]],
         "older_days": list[int],
         "older": list[float],
+        "beside": float,
         "one_day.feature": Ints,
         "one_day.threshold": Floats,
         "one_day.points": Floats,
@@ -44,6 +45,7 @@ def save(path: Path, fitted: Fitted) -> None:
         "extremes": list(fitted.extremes.values()),
         "older_days": list(fitted.older),
         "older": list(fitted.older.values()),
+        "beside": fitted.beside,
         "one_day.feature": one.feature,
         "one_day.threshold": one.threshold,
         "one_day.points": one.points,
@@ -65,7 +67,7 @@ def load(path: Path | str) -> Fitted:
             for n, (a, b, c) in zip(z["extreme_names"], z["extremes"], strict=True)
         }
         older = dict(zip(z["older_days"].tolist(), z["older"].tolist(), strict=True))
-        return Fitted(one, several, limits, float(z["slope"]), int(z["series"]), beyond, older)
+        return Fitted(one, several, limits, float(z["slope"]), int(z["series"]), beyond, older, float(z["beside"]))
 
 
 def _tables(z: Mapping[str, np.ndarray[Any, Any]], name: str) -> Tables:
@@ -106,6 +108,7 @@ def write_modules(folder: Path, fitted: Fitted, names: tuple[str, ...], about: s
         "    {" + ", ".join(f"{k}: {v:.3f}" for k, v in fitted.limits.items()) + "},",
         f"    {fitted.slope:.3f},", f"    {fitted.series},", "    {",
         *(f'        "{n}": ({a:g}, {b:g}, {c:g}),'.replace("inf", 'float("inf")') for n, (a, b, c) in fitted.extremes.items()),
-        "    },", "    {" + ", ".join(f"{k}: {v:.3f}" for k, v in fitted.older.items()) + "},", ")", "",
+        "    },", "    {" + ", ".join(f"{k}: {v:.3f}" for k, v in fitted.older.items()) + "},",
+        f"    {fitted.beside:.3f},", ")", "",
     ]  # fmt: skip
     (folder / "shipped.py").write_text("\n".join(body))

@@ -103,7 +103,10 @@ def _drawn(
     numbers = document.get("numbers", {}).get(answer.sli, {})
     facts = [f"view: {answer.view}" if answer.view else "no view fired"]
     if "score" in numbers and "limit" in numbers:
-        facts.append(f"score {numbers['score']:.3g}, its limit {numbers['limit']:.3g}")
+        less = numbers.get("beside", 0.0)
+        limit = numbers.get("score_limit", numbers["limit"]) - less
+        beside = f" ({less:g} lower beside others that moved)" if less else ""
+        facts.append(f"score {numbers['score']:.3g}, its limit {limit:.3g}{beside}")
     if "usual_movement" in numbers:
         facts.append(f"a day usually differs by {said(answer.unit, numbers['usual_movement'], digits=3)}")
     facts += [f"{each.role} was not read: {each.kept.missing}" for each in found if each.kept.missing]

@@ -8,7 +8,7 @@ from services.snapshotter.judge.releases import across_releases
 from services.snapshotter.judge.values import Comparison, Direction, Outcome, Rule, Window, overall, read_as, said
 from services.snapshotter.judge.verdict import judge
 
-VERSION = "1.4.0"
+VERSION = "1.5.0"
 
 __all__ = [
     "ALARMS",

@@ -79,6 +79,7 @@ class Seen:
     limit: float
     gross: float  # the rule beside the tables, 1 at its limit
     sign: int  # +1 it went up, -1 it went down
+    beside: float = 0.0  # what is taken off the limit because another SLI moved
 
     def unit(self, v: float) -> float:
         return float(np.ldexp(v, self.exponent))
@@ -124,10 +125,20 @@ def moved(seen: Seen, credit: Floats, by: str | None = None) -> Comparison:
     change = now - was
     share = change / abs(was) if was else None
     ending = _usual(seen) if minded else f"less than the policy minds ({_least(rule, level)})"
+    if minded and seen.beside:
+        ending += "; by itself it would pass, but not beside others that moved"
     outcome: Outcome = "moved" if minded else "steady"
+    limit = seen.limit - seen.beside
     return Comparison(
-        rule.sli, outcome, f"{text}; {ending}", rule.decides, view, was, now, share, change, seen.limit, since, numbers
+        rule.sli, outcome, f"{text}; {ending}", rule.decides, view, was, now, share, change, limit, since, numbers
     )
+
+
+def asked_less(c: Comparison, beside: float) -> Comparison:
+    """What stayed `steady` though it had only to pass the lower limit that holds beside another SLI that moved."""
+    if c.outcome != "steady" or c.limit is None:
+        return c
+    return replace(c, limit=c.limit - beside, numbers={**c.numbers, "beside": beside})
 
 
 def steady(seen: Seen) -> Comparison:
@@ -159,6 +170,7 @@ def _numbers(seen: Seen) -> dict[str, float]:
     return {
         "score": seen.score,
         "score_limit": seen.limit,
+        **({"beside": seen.beside} if seen.beside else {}),
         "gross": seen.gross,
         "earlier_days": float(len(seen.x.read)),
         "usual_movement": f.usual[j],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -58,10 +59,11 @@ def judge(
         return tuple(guards.unlike_steps(r, before.step_s, after.step_s) for r in rules)
     clock = Clock(before, after, deployed_at_s, settle_s, history)
     is_early = clock.covered * after.step_s < EARLY_S
-    out: list[Comparison] = []
+    found: list[_Found] = []
     for lo in range(0, len(rules), GROUP):
         case = _Case(clock, before, after, rules, slice(lo, min(lo + GROUP, len(rules))), fitted, deployed_at_s)
-        out += _early(case) if is_early else _full(case)
+        found += _early(case) if is_early else _full(case)
+    out = _together(found, fitted)
     if unlike := guards.unlike(before, after):
         days = days_before(history, after, deployed_at_s)
         like = min(days, key=lambda day: guards.unlike(day, after), default=before)  # the newest of those
@@ -83,6 +85,21 @@ def judge(
     for r in references:
         out = _creep(out, r, after, rules, deployed_at_s, settle_s)
     return tuple(out)
+
+
+class _Found(NamedTuple):
+    """What is found of one SLI: by itself, and what it is instead where another one that decides moved."""
+
+    alone: Comparison
+    beside: Comparison | None = None
+
+
+def _together(found: Sequence[_Found], fitted: Fitted) -> list[Comparison]:
+    """Once one SLI moved, whether anything did is no longer the question, and the family-wise budget is spent: the others are
+    asked for less, so that what moved with it is seen as well. A CR of which no SLI passes its limit alone is untouched."""
+    if not any(f.alone.outcome == "moved" and f.alone.decides for f in found):
+        return [f.alone for f in found]
+    return [f.beside or reasons.asked_less(f.alone, fitted.beside) for f in found]
 
 
 @dataclass(frozen=True)
@@ -148,7 +165,7 @@ def measured(clock: Clock, rows: slice) -> tuple[Days, Days, guards.Read, Ints]:
     return *parted(join(found, np.concatenate(left))), got, np.concatenate(exponents)
 
 
-def _full(case: _Case) -> list[Comparison]:
+def _full(case: _Case) -> list[_Found]:
     """A group of SLIs over a whole day."""
     clock, rules = case.clock, case.rules[case.rows]
     x, y, got, exponent = measured(clock, case.rows)
@@ -161,12 +178,13 @@ def _full(case: _Case) -> list[Comparison]:
     told = reasons.facts(x, y, clock.benchmark, exponent)
     beyond = np.maximum(score - limit, gross - 1).tolist()
     scores, far, ups = score.tolist(), gross.tolist(), exponent.tolist()
-    out = []
+    out: list[_Found] = []
     for j, rule in enumerate(rules):
         decided = known[j]
         if decided is not None:
             was_so = x.q[0, -1, j] == x.q[-1, -1, j] == y.q[0, 0, j] and clock.at_border
-            out.append(guards.changed_before(decided) if decided.view == "constant" and was_so else decided)
+            decided = guards.changed_before(decided) if decided.view == "constant" and was_so else decided
+            out.append(_Found(decided))
             continue
         sides = [(j, 1), (j + len(rules), -1)]  # rows of the answers about "up" and about "down"
         if rule.direction != "both":
@@ -177,24 +195,27 @@ def _full(case: _Case) -> list[Comparison]:
         )
         fires = scores[k] > limit or far[k] > 1
         by = plain.VIEWS[which[k]] if far[k] > 1 else None
-        out.append(reasons.moved(seen, tables.credit(answers[k]), by) if fires else reasons.steady(seen))
+        alone, less = reasons.moved(seen, tables.credit(answers[k]), by) if fires else reasons.steady(seen), None
+        if not fires and scores[k] > limit - case.fitted.beside:
+            less = reasons.moved(replace(seen, beside=case.fitted.beside), tables.credit(answers[k]))
+        out.append(_Found(alone, less))
     return out
 
 
-def _early(case: _Case) -> list[Comparison]:
-    """A group of SLIs over the first hours."""
+def _early(case: _Case) -> list[_Found]:
+    """A group of SLIs over the first hours. What one of them does says too little of the others."""
     clock, rules = case.clock, case.rules[case.rows]
     s = clock.take(case.rows)
     bench, after = s.days[clock.benchmark][:, : clock.covered], s.after[:, : clock.covered]
     known = case.known(guards.count(bench, after, clock.expected[: clock.covered], s.exponent), True)
-    out = [c for c in known if c is not None]
-    if len(out) == len(known):  # also where there are too few steps to measure anything
-        return out
-    e = early(s.days, clock.benchmark, after, case.after.step_s)
-    return [
-        c if (c := known[j]) is not None else reasons.early(r, e, j, int(s.exponent[j]), clock.covered)
-        for j, r in enumerate(rules)
-    ]
+    found = [c for c in known if c is not None]
+    if len(found) < len(known):  # else there may be too few steps to measure anything
+        e = early(s.days, clock.benchmark, after, case.after.step_s)
+        found = [
+            c if (c := known[j]) is not None else reasons.early(r, e, j, int(s.exponent[j]), clock.covered)
+            for j, r in enumerate(rules)
+        ]
+    return [_Found(c) for c in found]
 
 
 def _creep(

@@ -64,6 +64,8 @@ class Fitted:
     slope                  the limit grows by `slope * ln(N / series)`: one false-alarm budget for all SLIs of a CR
     older                  number of earlier days -> what is added where the benchmark is not the last of them: a day
                            differs more from one that is longer ago
+    beside                 what is taken off the limit of an SLI when another one that decides moved: one that fails makes
+                           others likelier to
     """
 
     one_day: Tables
@@ -73,6 +75,7 @@ class Fitted:
     series: int
     extremes: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     older: Mapping[int, float] = field(default_factory=dict)
+    beside: float = 0.0
 
     def limit(self, days: int, n: int, is_older: bool = False) -> float:
         """The score that one of `n` SLIs must pass, given `days` earlier days, the benchmark the last or an older one."""

@@ -26,4 +26,5 @@ SHIPPED = Fitted(
         "ex_end": (float("inf"), float("inf"), 6.961),
     },
     {2: 1.802, 3: 1.505, 6: 0.245},
+    1.000,
 )
