@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from services.snapshotter.judge import judge, overall
+from services.snapshotter.judge import Window, judge, overall
 from services.snapshotter.judge.tables.shipped import SHIPPED
 from tests.judge.made import KINDS, quiet
 from tests.judge.test_outcomes import DAY, T0, day, rule, window
+from tests.judge.test_week import MONDAY, STEP, made
 
 GROSS, SLIGHT = 0, 1
 
@@ -88,6 +89,52 @@ def test_a_slight_rise_counts_in_whichever_group_of_slis_it_lies():
     found = ask(before[order], after[order], [rule(i) for i in range(len(order))], fitted)
     assert found[0].outcome == found[-1].outcome == "moved"
     assert {c.outcome for c in found[1:-1]} == {"steady"}
+
+
+def test_what_a_like_day_leaves_to_a_person_asks_the_others_for_nothing_less():
+    """Against Friday the first SLI moved, but Sunday's benchmark has too little of it: then the second is judged by itself."""
+
+    def both(k, factors=(1.0, 1.0)):
+        values = np.vstack([made(MONDAY + k * DAY, 1, seed).values[1] for seed in (0, 1)])
+        return Window(MONDAY + k * DAY, STEP, 0.0, values * np.array(factors)[:, None], (None, None))
+
+    past, after, rules = (
+        [both(k) for k in range(-7, 0)],
+        both(0, (1.8, 1.06)),
+        [rule(i, min_relative=0.0) for i in (0, 1)],
+    )
+    holes = past[-1].values.copy()
+    holes[0, 100:] = np.nan
+
+    def found(sunday, fitted):
+        return judge(sunday, after, rules, deployed_at_s=MONDAY, history=(*past[:-1], sunday), fitted=fitted)
+
+    score = found(past[-1], SHIPPED)[1].numbers["score"]
+    limits = {1: score + 0.5 - SHIPPED.slope * np.log(2 / SHIPPED.series)}
+    fitted = replace(SHIPPED, limits=limits, older={}, beside=1.0)
+    assert [c.outcome for c in found(past[-1], fitted)] == ["moved", "moved"]
+    left = found(replace(past[-1], values=holes), fitted)
+    assert [c.outcome for c in left] == ["inconclusive", "steady"] and overall(left) == "inconclusive"
+    assert "beside" not in left[1].numbers and left[1].limit == left[1].numbers["score_limit"]
+
+
+def test_a_change_of_kind_that_is_left_to_a_person_asks_the_others_for_nothing_less():
+    """A working day after a week-end of which no day is known: nothing is said to have moved, so nothing moved beside it."""
+    before, after = days()
+    sunday = MONDAY - DAY
+    rules = [rule(i) for i in range(4)]
+    found = judge(
+        window(before, sunday), window(after, MONDAY), rules, deployed_at_s=MONDAY, fitted=fitted_between(before, after)
+    )
+    assert [c.outcome for c in found] == ["inconclusive", "steady", "steady", "steady"]
+    assert all("beside" not in c.numbers for c in found)
+
+
+def test_an_early_look_asks_for_nothing_less():
+    before, after = days(gross=3.0)
+    found = ask(before, after[:, :240], [rule(i) for i in range(4)], SHIPPED)
+    assert [c.outcome for c in found] == ["moved", "steady", "steady", "steady"]
+    assert all(c.limit == 1.0 and "beside" not in c.numbers for c in found)
 
 
 def test_no_change_request_is_judged_worse_for_it():

@@ -63,7 +63,7 @@ def judge(
     for lo in range(0, len(rules), GROUP):
         case = _Case(clock, before, after, rules, slice(lo, min(lo + GROUP, len(rules))), fitted, deployed_at_s)
         found += _early(case) if is_early else _full(case)
-    out = _together(found, fitted)
+    out = [f.alone for f in found] if is_early else _together(found, fitted)
     if unlike := guards.unlike(before, after):
         days = days_before(history, after, deployed_at_s)
         like = min(days, key=lambda day: guards.unlike(day, after), default=before)  # the newest of those
@@ -82,6 +82,13 @@ def judge(
             out = [guards.settled(c, other, r.unit, before, like, after) for c, other, r in both]
         elif unlike > guards.DOUBTED:  # a change may be the rhythm of the week
             out = [guards.unmatched(c) if c.outcome == "moved" else c for c in out]
+    if any("beside" in c.numbers for c in out) and not any(_moved_alone(c) for c in out):
+        # What they were asked less beside is no move any more: the kind of day explained it, or left it to a person.
+        strict = replace(fitted, beside=0.0)
+        return judge(
+            before, after, rules, deployed_at_s=deployed_at_s, settle_s=settle_s, references=references,
+            history=history, fitted=strict,
+        )  # fmt: skip
     for r in references:
         out = _creep(out, r, after, rules, deployed_at_s, settle_s)
     return tuple(out)
@@ -97,9 +104,13 @@ class _Found(NamedTuple):
 def _together(found: Sequence[_Found], fitted: Fitted) -> list[Comparison]:
     """Once one SLI moved, whether anything did is no longer the question, and the family-wise budget is spent: the others are
     asked for less, so that what moved with it is seen as well. A CR of which no SLI passes its limit alone is untouched."""
-    if not any(f.alone.outcome == "moved" and f.alone.decides for f in found):
+    if not fitted.beside or not any(_moved_alone(f.alone) for f in found):
         return [f.alone for f in found]
     return [f.beside or reasons.asked_less(f.alone, fitted.beside) for f in found]
+
+
+def _moved_alone(c: Comparison) -> bool:
+    return c.decides and c.outcome == "moved" and "beside" not in c.numbers
 
 
 @dataclass(frozen=True)
