@@ -31,7 +31,8 @@ def test_sparse_errors_appear():  # kayenta#426
 
 def test_new_redirects_from_a_zero_baseline():  # spinnaker#5622
     c = look([0.0] * 10, [0, 0.048, 0, 0.18, 0.089, 0, 0.098, 0.035, 0, 0], direction="higher_is_worse")
-    assert c.outcome == "moved"
+    assert (c.outcome, c.view) == ("moved", "rare events")
+    assert "was 0 all through the benchmark and is no more" in c.sentence
 
 
 def test_the_spread_changed_and_the_centre_did_not():  # kayenta#780, case 1

@@ -110,3 +110,37 @@ def test_odd_series_are_answered_in_the_same_way_with_and_without_earlier_days(s
         c = judge(history[-1], odd(start, 4), [ERRORS], deployed_at_s=float(start), history=past)[0]
         assert c.outcome == "steady", c.sentence
         assert all(np.isfinite(v) for v in c.numbers.values())
+
+
+def stood(hours, value, direction="both", before=0):
+    """A lively SLI that stands at one value for some hours from nine o'clock on, and the day before for `before` hours."""
+    rng, start = np.random.default_rng(6), THURSDAY + 9 * HOUR
+    day = made(start - DAY, 24, rng, day=0.0)
+    day.values[:, : int(before * HOUR / STEP)] = 100.0
+    after = Window(float(start), STEP, 0.0, np.full((1, int(hours * HOUR / STEP)), value), (None,))
+    rules = [Rule("s", "Load", "1/s", direction, 0.6, 0.0, True)]
+    return judge(day, after, rules, deployed_at_s=float(start))[0]
+
+
+def test_a_lively_series_that_stands_still_from_the_deploy_on_is_no_recovery():
+    """Its level is where it was: an exporter that hangs must not read as well."""
+    for direction in ("both", "higher_is_worse", "lower_is_worse"):
+        c = stood(4, 100.0, direction)
+        assert (c.outcome, c.view) == ("moved", "frozen or dead")
+        assert "Load stood still at one value for 4.0 h (at most 0.1 h before)" in c.sentence
+    assert stood(4, 50.0).view == "frozen or dead"  # that the policy does not mind the fall is no excuse
+    assert stood(3, 100.0).outcome == "steady"  # too short to tell from a gauge that rests
+    assert stood(4, 100.0, before=2).outcome == "steady"  # it does so by itself
+
+
+def test_standing_at_0_is_a_fall_and_no_rise():
+    assert stood(4, 0.0).outcome == stood(4, 0.0, "lower_is_worse").outcome == "moved"
+    assert stood(4, 0.0, "higher_is_worse").outcome == "steady"
+
+
+def test_hours_without_a_rare_event_are_not_frozen():
+    rng, start = np.random.default_rng(8), THURSDAY + 9 * HOUR
+    day = Window(float(start - DAY), STEP, 0.0, rng.poisson(2.0, (1, 288)).astype(float), (None,))
+    none = Window(float(start), STEP, 0.0, np.zeros((1, 48)), (None,))
+    c = judge(day, none, [ERRORS], deployed_at_s=float(start))[0]
+    assert c.view != "frozen or dead"

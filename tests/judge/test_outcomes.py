@@ -1,8 +1,11 @@
 """What the rest of the house relies on: the four outcomes on plain windows."""
 
-import numpy as np
+from itertools import permutations
 
-from services.snapshotter.judge import Rule, Window, judge, overall
+import numpy as np
+import pytest
+
+from services.snapshotter.judge import Comparison, Outcome, Rule, Window, judge, overall
 
 T0 = 1_760_000_400.0
 DAY = 86400.0
@@ -74,6 +77,24 @@ def test_a_mostly_absent_series_is_never_steady():
 
 def test_nothing_that_decides_is_never_steady():
     assert overall(()) == "no_data"
+
+
+def test_the_worst_of_what_decides_is_the_whole():
+    ranked: list[Outcome] = ["moved", "no_data", "inconclusive", "steady"]
+    for order in permutations(range(4)):
+        for worst in range(4):
+            found = [Comparison(f"s{i}", ranked[i], "so", i >= worst) for i in order]
+            assert overall(found) == ranked[worst]
+
+
+@pytest.mark.parametrize(("unread", "outcome"), [(0, "steady"), (72, "steady"), (73, "inconclusive")])
+@pytest.mark.parametrize("in_benchmark", [True, False])
+def test_a_constant_is_steady_with_95_percent_of_the_steps_and_not_with_one_less(unread, outcome, in_benchmark):
+    full, holes = np.full((1, 1440), 3.0), np.full((1, 1440), 3.0)
+    holes[0, 200 : 200 + unread] = np.nan
+    found = ask(*((holes, full) if in_benchmark else (full, holes)), n=1)[0]
+    assert found.outcome == outcome, found.sentence
+    assert "3" in found.sentence
 
 
 def test_shares_are_said_in_percent_and_their_numbers_stay_as_they_are():

@@ -155,3 +155,31 @@ def test_the_judge_imports_numpy_scipy_and_the_standard_library_alone():
             for name in names:
                 ours = name.startswith("services.snapshotter.judge")
                 assert ours or name.split(".")[0] in {"numpy", "scipy", *sys.stdlib_module_names}, (file.name, name)
+
+
+def test_the_judge_knows_no_chance_log_or_file():
+    """What it answers follows from what it was given. (That it asks no clock is a rule of the whole house.)"""
+    folder = Path(__file__).resolve().parents[2] / "services" / "snapshotter" / "judge"
+    modules = {
+        "random",
+        "secrets",
+        "uuid",
+        "time",
+        "logging",
+        "warnings",
+        "os",
+        "io",
+        "pathlib",
+        "socket",
+        "subprocess",
+    }
+    for file in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [x.name for x in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [node.attr] if isinstance(node, ast.Attribute) and node.attr == "random" else []
+            names += [node.id] if isinstance(node, ast.Name) else []
+            assert not {name.split(".")[0] for name in names} & (modules | {"open", "print", "input"}), (
+                file.name,
+                names,
+            )

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.snapshotter.judge.measures import Days, measure
-from services.snapshotter.judge.order import median
-from services.snapshotter.judge.values import Floats
+from services.snapshotter.judge.order import longest_run, median
+from services.snapshotter.judge.plain import FROZEN, LIVELY, NEVER_ZERO
+from services.snapshotter.judge.values import Bools, Floats
 from services.snapshotter.judge.views.scale import OF_LEVEL, OF_NOISE, OF_SPREAD, OF_TICK, quantile_of, ratio, scale_of
 
 BLOCKS = 6
@@ -39,6 +40,10 @@ class Early:
     lower: Floats
     wider: Floats
     unlike: Floats  # share of the steps that are not 0 where the benchmark was all 0, over its limit
+    frozen: Floats  # how much longer it stood at one value than on any earlier day, over the limit that a whole day has
+    dead: Bools  # whether that value is 0
+    stood: Floats  # hours that it stood still for, and the longest of the earlier days
+    stood_before: Floats
     before: Floats
     after: Floats
     visible: Floats  # the least change of level that would have been gross
@@ -72,7 +77,15 @@ def early(days: Floats, benchmark: int, after: Floats, step_s: float) -> Early:
         differs = ((after != qb[0][:, None]) & ~np.isnan(after)).sum(-1) / np.maximum((~np.isnan(after)).sum(-1), 1)
         unlike = np.where(zero, differs / NEW_SHARE, 0.0)
         wider = np.where(constant | (qy[0] == qy[-1]), 0.0, wider)
-    return Early(up, down, higher, lower, wider, unlike, qb[3], qy[3], yardstick * limit, hops)
+        stood, earlier, zero_for = (_stood_h(v, step_s) for v in (after, days, np.where(after == 0, 0.0, np.nan)))
+        stood_before = np.fmax.reduce(earlier, axis=0)
+        dead = zero_for >= 0.9 * stood
+        zeros = (days[benchmark] == 0).mean(axis=-1)  # what is rare has hours of none
+        counts = (earlier[benchmark] < 24 * LIVELY) & ~(dead & (zeros > NEVER_ZERO))
+        frozen = np.where(counts, (stood - stood_before) / (24 * FROZEN), 0.0)
+    return Early(
+        up, down, higher, lower, wider, unlike, frozen, dead, stood, stood_before, qb[3], qy[3], yardstick * limit, hops
+    )
 
 
 def _yardstick(
@@ -95,6 +108,11 @@ def _yardstick(
     yardstick = usual + np.where(knows_day, _largest(strays), 0.0) + np.where(knows_days, _largest(hops), 0.0)
     limit = np.where(knows_days, LIMIT_DAYS, np.where(knows_day, LIMIT_DAY, LIMIT_ALONE))
     return yardstick, limit, _count(hops)
+
+
+def _stood_h(v: Floats, step_s: float) -> Floats:
+    """(..., T) -> (...) hours of the longest run of one value; a gap ends a run."""
+    return np.asarray((longest_run(np.diff(v, axis=-1) == 0) + 1) * step_s / 3600)
 
 
 def _weakest(d: Floats) -> tuple[Floats, Floats]:

@@ -303,8 +303,14 @@ def early(rule: Rule, e: Early, j: int, exponent: int, covered: int) -> Comparis
     numbers |= {"visible": visible} if np.isfinite(visible) else {}
     level = view.startswith("level")
     minded = not level or abs(change) >= max(rule.min_absolute, rule.min_relative * abs(was))
+    is_worse = not (e.dead[j] and rule.direction == "higher_is_worse")  # what stands at 0 did not go up
+    if e.frozen[j] >= 1 and is_worse and not (score >= 1 and minded):  # any policy minds it
+        view, score, level, minded = "frozen or dead", float(e.frozen[j]), False, True
+        numbers |= {"score": score, "stood": float(e.stood[j]), "stood_before": float(e.stood_before[j])}
     words = {"level up": "rose", "level down": "fell", "spread": "changed its spread",
-             "rare events": "was 0 all through the benchmark and is no more"}[view]  # fmt: skip
+             "rare events": "was 0 all through the benchmark and is no more",
+             "frozen or dead": f"stood still at one value for {e.stood[j]:.1f} h (at most {e.stood_before[j]:.1f} h before)"
+             }[view]  # fmt: skip
     first = f"{_change(rule, was, now)} in the first {covered} steps"
     share_of_it = f" ({visible / abs(was):.0%})" if 0 < visible < 100 * abs(was) else ""
     shows = said(rule.unit, visible, digits=3) + share_of_it
