@@ -151,6 +151,16 @@ def test_falling_silent_is_moved_only_when_the_source_and_the_others_spoke():
     assert alone[0].outcome == "no_data"
 
 
+def test_five_thousand_that_fell_silent_have_moved_only_where_one_of_their_target_spoke():
+    """Each asks whether another of its target spoke: that is counted once, and not once for each."""
+    spoke, silent = np.tile(np.arange(24.0), (5000, 1)), np.full((5000, 24), np.nan)
+    rules = [rule(i, target=f"t{i % 2}") for i in range(5000)]
+
+    silent[1] = spoke[1]  # one of the second target's, and none of the first
+    found = judge(window(spoke, T0, 3600.0), window(silent, T0 + DAY, 3600.0), rules, deployed_at_s=T0 + DAY)
+    assert [c.outcome for c in found] == ["no_data", "steady", *["no_data", "moved"] * 2499]
+
+
 def test_a_late_start_and_a_half_day_are_never_steady():
     b = quiet(2)
     b[0, :800] = np.nan

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +16,7 @@ from services.snapshotter.judge.early import early
 from services.snapshotter.judge.measures import Days, join, measure, parted, room_for
 from services.snapshotter.judge.tables import Fitted
 from services.snapshotter.judge.tables.shipped import SHIPPED
-from services.snapshotter.judge.values import Comparison, Ints, Rule, Window
+from services.snapshotter.judge.values import Bools, Comparison, Ints, Rule, Window
 from services.snapshotter.judge.views import look
 
 GROUP = 256  # SLIs judged at a time: bounds the memory
@@ -141,12 +143,19 @@ class _Case:
     def _is_certain(self, i: int) -> bool:
         """Whether another series of the same target spoke all through the after window, without a warning."""
         i += self.rows.start
-        others = [k for k, r in enumerate(self.rules) if k != i and r.target == self.rules[i].target]
-        width = max(1, int(self.clock.expected.sum()))
-        values = np.asarray(self.after.values)
-        return any(
-            self.after.missing[k] is None and np.isfinite(values[k]).sum() >= guards.COMPLETE * width for k in others
-        )
+        return bool(self._spoke[self.rules[i].target] > self._speaks[i])
+
+    @cached_property
+    def _speaks(self) -> Bools:
+        """(N,) Which series of the whole case spoke so."""
+        least = guards.COMPLETE * max(1, int(self.clock.expected.sum()))
+        told = np.array([why is None for why in self.after.missing])
+        return np.asarray(told & (np.isfinite(np.asarray(self.after.values)).sum(axis=1) >= least))
+
+    @cached_property
+    def _spoke(self) -> Counter[str]:
+        """How many of each target did."""
+        return Counter(r.target for r, speaks in zip(self.rules, self._speaks, strict=True) if speaks)
 
 
 def measured(clock: Clock, rows: slice) -> tuple[Days, Days, guards.Read, Ints]:
