@@ -178,7 +178,7 @@ async def test_release_and_change_say_what_a_due_look_waits_for_and_that_a_quiet
     quiet = "Early, 15 min after the deploy: nothing gross in 3 SLIs so far; the look after 24 hours decides. This is no pass."
     story.say(EarlyLookTaken(**about, **early, after_min=15, found="nothing", sentence=quiet, content_hash="ab"))
     tried: dict[str, Any] = {"due_at": due, "tried_at": due, "tried_until": due + timedelta(hours=2)}
-    reason = "the source does not answer for 3 of 3 SLIs: latency (<b>main</b> cannot be reached)"
+    reason = "the source does not answer for 3 of 3 SLIs: <b>main</b> cannot be reached (latency, errors, heap)"
     story.say(SnapshotDelayed(**about, **tried, kind="after", reason=reason))
     await house.hear(*story.events)
     await signed_in(house)

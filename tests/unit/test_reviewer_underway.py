@@ -16,7 +16,7 @@ from shared.contracts import EarlyLookTaken, ObservationKind, ObservationSuperse
 from tests.dossiers import in_review, made
 from tests.stories import H, Story
 
-NO_ANSWER = "the source does not answer for 1 of 3 SLIs: errors (HTTP 503)"
+NO_ANSWER = "the source does not answer for 1 of 3 SLIs: HTTP 503 (errors)"
 
 
 def shown(story: Story) -> DeploymentDocument:
@@ -52,7 +52,7 @@ def test_a_look_that_is_due_says_what_it_waits_for_and_until_when_until_it_ends(
     story = deployed()
     digest = made(story).before.digest
     due = story.after(24).now
-    delayed(story, "the source does not answer for 3 of 3 SLIs: latency (main cannot be reached)")
+    delayed(story, "the source does not answer for 3 of 3 SLIs: main cannot be reached (latency, errors, heap)")
     delayed(story.after(0.5), due_at=due)
     one = waited(story)
     assert (one.kind, one.state, stage(made(story), story.now)) == ("after", "due", "observing")

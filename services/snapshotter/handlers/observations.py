@@ -333,7 +333,15 @@ async def _history(deps: Deps, plan: _Plan, captured: Captured) -> Captured | No
 
 
 def _words(missing: Sequence[MissingSLI], of: int) -> str:
-    """`2 of 5 SLIs: latency-p95 (the source cannot be reached), ...`, short enough for a sentence."""
-    named = ", ".join(f"{each.sli} ({each.reason[:200]})" for each in missing[:3])
-    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-    return f"{len(missing)} of {of} SLIs: {named}{more}"
+    """`3 of 5 SLIs: the source cannot be reached (latency-p95, errors); HTTP 429 (traffic)`: each reason once, and at most
+    three of them, so that it is short enough for a sentence."""
+    by_reason: dict[str, list[str]] = {}
+    for each in missing:
+        by_reason.setdefault(each.reason[:200], []).append(each.sli)
+    told = [f"{reason} ({_some(slis)})" for reason, slis in list(by_reason.items())[:3]]
+    left = sum(len(slis) for slis in list(by_reason.values())[3:])
+    return f"{len(missing)} of {of} SLIs: {'; '.join(told)}{f'; and {left} more' if left else ''}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
