@@ -8,6 +8,7 @@ the view that was named.
 import argparse
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from services.snapshotter.judge import Comparison, Rule, judge
@@ -40,7 +41,8 @@ def main() -> None:
     folds = folds_by_entity(
         c["entity"] for c in cases if not c.get("post_entity") and c["n"] * series[c["entity"]]["step_s"] == 86400
     )
-    fitted = {f: load(args.folds / f"fold{f}.npz") for f in set(folds.values())}
+    # What is named beside another SLI spends nothing: that day has alarmed.
+    fitted = {f: replace(load(args.folds / f"fold{f}.npz"), beside=0.0) for f in set(folds.values())}
     for name, days, detached in RUNS:
         raised: list[set[str]] = []
         views: Counter[str] = Counter()
