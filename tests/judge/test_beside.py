@@ -40,7 +40,7 @@ def test_a_slight_rise_is_moved_beside_another_that_moved_and_says_why():
     found = ask(before, after, [rule(i) for i in range(4)], fitted)
     assert [c.outcome for c in found] == ["moved", "moved", "steady", "steady"]
     slight = found[SLIGHT]
-    assert "by itself it would pass, but not beside others that moved" in slight.sentence
+    assert "too little by itself, it counts because S0 moved" in slight.sentence
     assert "by itself" not in found[GROSS].sentence
     assert found[GROSS].limit == fitted.limit(1, 4)
     assert slight.limit == fitted.limit(1, 4) - 1 < slight.numbers["score"] < slight.numbers["score_limit"]

@@ -249,7 +249,10 @@ SAW = [float(k % 7) for k in range(144)]
         (SAW, [np.inf] * 144, "no_data"),
         (SAW, [np.inf, 1.0] * 72, "inconclusive"),
         (SAW, SAW[:40], "steady"),  # ends after 7 h: an early look, against the same hours
-        (SAW, SAW[:110] + [np.nan] * 34, "steady"),
+        (SAW, SAW[:120] + [np.nan] * 24, "steady"),
+        (SAW, SAW[:110] + [np.nan] * 34, "inconclusive"),  # a quarter of the day is not known to be steady
+        (SAW, [np.nan] * 34 + SAW[34:], "inconclusive"),
+        (SAW[:110] + [np.nan] * 34, SAW, "inconclusive"),
         (SAW, SAW[:70] + [np.nan] * 74, "inconclusive"),
         ([-v for v in SAW], [-v for v in SAW], "steady"),
         ([-v for v in SAW], [-v - 400 for v in SAW], "moved"),

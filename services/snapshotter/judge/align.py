@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,6 +96,14 @@ class Clock:
             whole &= filled
         self._is_whole = bool(whole.all())
         self.at_border = order[-1] == -1 and any(abs(w.end_s - deployed_at_s) <= 2 * step for w in history)
+
+    def reading(self, before: Window, after: Window) -> Clock:
+        """The same clock over other samples of the same two windows."""
+        other = copy(self)
+        other._after = replace(self._after, values=after.values)
+        other._past = [*self._past]
+        other._past[self.benchmark] = [replace(p, values=before.values) for p in self._past[self.benchmark]]
+        return other
 
     def take(self, rows: slice, room: Floats | None = None) -> Stack:
         """Copy some rows, into `room` if given, for (days + 1, n, width) or more. Infinities count as not read. Inputs are

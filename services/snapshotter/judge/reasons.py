@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import numpy as np
 
-from services.snapshotter.judge.align import DAY_S, HOURS
+from services.snapshotter.judge.align import HOURS
 from services.snapshotter.judge.early import DOUBTFUL, Early
 from services.snapshotter.judge.measures import Days
 from services.snapshotter.judge.order import median
-from services.snapshotter.judge.values import Comparison, Floats, Ints, Outcome, Rule, said
+from services.snapshotter.judge.seen import Seen, since_of
+from services.snapshotter.judge.values import Comparison, Floats, Outcome, Rule, said
 from services.snapshotter.judge.views import NAMES, view_of
 from services.snapshotter.judge.views.level import late_start, quarters
 from services.snapshotter.judge.views.scale import scale_of
@@ -20,73 +21,7 @@ from services.snapshotter.judge.views.scale import scale_of
 # How far from the anchor, in the weakest quarter of the day. With three earlier days or more: in the largest movement
 # between two of them, or usual movements where those are more; with fewer there is only the latter to go by.
 CREEP_LIMIT, CREEP_BLIND, CREEP_DAYS = 3.0, 10.0, 3
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What every sentence needs, for a chunk of N SLIs at once and in the SLIs' own units; N numbers each."""
-
-    usual: list[float]  # usual day-to-day movement, from the yardsticks of the two windows
-    shifts: list[list[float]]  # median change in each quarter of the day
-    shift: list[float]  # median change of the hours, in the power of two of the measures
-    was: list[float]
-    now: list[float]
-    typical: list[float]  # what the level of earlier days differed by
-    largest: list[float]  # the most it differed by from one earlier day to the next
-    lowest: list[float]
-    highest: list[float]
-    read: list[list[float]]  # share of the steps read in the benchmark and after
-
-
-def facts(x: Days, y: Days, benchmark: int, up: Ints) -> Facts:
-    """Gather them; `up` is each SLI's power of two."""
-    b, a = x.hour_mid[benchmark], y.hour_mid[0]
-    both = np.isnan(b) | np.isnan(a)
-    day = x.q[3]
-    with np.errstate(all="ignore"):
-        usual = scale_of(x, benchmark, y).usual
-        hops = np.abs(np.diff(day, axis=0)) if len(day) > 1 else np.full((1, len(up)), np.nan)
-        typical, largest = median(hops.T), np.fmax.reduce(hops)
-    was, now = median(np.where(both, np.nan, b)), median(np.where(both, np.nan, a))
-    was, now = np.where(np.isnan(was), x.q[3, benchmark], was), np.where(np.isnan(now), y.q[3, 0], now)
-    return Facts(
-        usual=np.ldexp(usual, up).tolist(),
-        shifts=np.ldexp(quarters(a - b), up).T.tolist(),
-        shift=median(a - b).tolist(),
-        was=np.ldexp(was, up).tolist(),
-        now=np.ldexp(now, up).tolist(),
-        typical=np.ldexp(typical, up).tolist(),
-        largest=np.ldexp(largest, up).tolist(),
-        lowest=np.ldexp(np.fmin.reduce(day), up).tolist(),
-        highest=np.ldexp(np.fmax.reduce(day), up).tolist(),
-        read=np.stack([x.read[benchmark], y.read[0]], axis=-1).tolist(),
-    )
-
-
-@dataclass(frozen=True)
-class Seen:
-    """All that is known of SLI `j` of a chunk when the verdict is put into words."""
-
-    rule: Rule
-    x: Days
-    y: Days
-    facts: Facts
-    j: int
-    benchmark: int
-    exponent: int
-    deployed_at_s: float
-    score: float
-    limit: float
-    gross: float  # the rule beside the tables, 1 at its limit
-    sign: int  # +1 it went up, -1 it went down
-    beside: float = 0.0  # what is taken off the limit because another SLI moved
-
-    def unit(self, v: float) -> float:
-        return float(np.ldexp(v, self.exponent))
-
-    @property
-    def hours(self) -> tuple[Floats, Floats]:
-        return self.x.hour_mid[self.benchmark, self.j], self.y.hour_mid[0, self.j]
+AT_ONCE_S = 300.0  # what begins so soon after the deploy began with it
 
 
 _VIEWS = sorted({view_of(n) for n in NAMES})
@@ -102,6 +37,8 @@ def _ranked(credit: Floats) -> list[tuple[str, float]]:
 
 def moved(seen: Seen, credit: Floats, by: str | None = None) -> Comparison:
     """It moved: which view says so most (`by`: the plain rule's), and does the policy mind?"""
+    if seen.rule.direction == "higher_is_worse" and _fell_to_zero(seen):
+        return _better(seen)
     ranked = _ranked(credit)
     rule, f, j = seen.rule, seen.facts, seen.j
     weak = float(np.min(np.multiply(f.shifts[j], seen.sign)))
@@ -125,13 +62,36 @@ def moved(seen: Seen, credit: Floats, by: str | None = None) -> Comparison:
     change = now - was
     share = change / abs(was) if was else None
     ending = _usual(seen) if minded else f"less than the policy minds ({_least(rule, level)})"
-    if minded and seen.beside:
-        ending += "; by itself it would pass, but not beside others that moved"
     outcome: Outcome = "moved" if minded else "steady"
     limit = seen.limit - seen.beside
     return Comparison(
         rule.sli, outcome, f"{text}; {ending}", rule.decides, view, was, now, share, change, limit, since, numbers
     )
+
+
+def _fell_to_zero(seen: Seen) -> bool:
+    """Whether it mostly stands at 0, and nothing of the day is above the benchmark's."""
+    (b, y), j, day = (seen.x, seen.y), seen.j, seen.benchmark
+    higher = [(y.q[k, 0, j], b.q[k, day, j]) for k in (-1, -2)] + [(y.mean[0, j], b.mean[day, j])]
+    is_zero = y.zeros[0, j] > 0.5 and y.dead[0, j] >= 0.9 * y.still[0, j] and y.q[0, 0, j] >= 0
+    return bool(is_zero and all(now <= was for now, was in higher))
+
+
+def _better(seen: Seen) -> Comparison:
+    was, now, _, text = _told(seen, "frozen or dead")
+    share = (now - was) / abs(was) if was else None
+    limit = seen.limit - seen.beside
+    text = f"{text}; that is the better direction"
+    return Comparison(
+        seen.rule.sli, "steady", text, seen.rule.decides, None, was, now, share, now - was, limit, None, _numbers(seen)
+    )
+
+
+def counted_beside(c: Comparison, other: Rule) -> Comparison:
+    """What moved only because `other` did, says so."""
+    if c.outcome != "moved":
+        return c
+    return replace(c, sentence=f"{c.sentence}; too little by itself, it counts because {other.title} moved")
 
 
 def asked_less(c: Comparison, beside: float) -> Comparison:
@@ -222,7 +182,13 @@ def _told(seen: Seen, view: str) -> tuple[float, float, float | None, str]:
             seen.unit(float(seen.y.q[5 if tail == 4 else 1, 0, j])),
         )
         which = "highest" if tail == 4 else "lowest"
-        return was, now, None, f"the {which} twentieth of {rule.title} {rose}: {_change(rule, was, now)}"
+        if (now - was) * seen.sign > 0:
+            return was, now, None, f"the {which} twentieth of {rule.title} {rose}: {_change(rule, was, now)}"
+        was, now = (
+            seen.unit(float(seen.x.q[-1 if end else 0, b, j])),
+            seen.unit(float(seen.y.q[-1 if end else 0, 0, j])),
+        )
+        return was, now, None, f"the {which} of {rule.title} {rose}: {_change(rule, was, now)}"
     if view == "bursts":
         top = seen.x.r[end, :, j]
         edge = np.fmax.reduce(top) if seen.sign > 0 else np.fmin.reduce(top)
@@ -234,7 +200,8 @@ def _told(seen: Seen, view: str) -> tuple[float, float, float | None, str]:
         )
         kind = "bursts" if seen.sign > 0 else "dips"
         ends = "highest" if seen.sign > 0 else "lowest"
-        text = f"{rule.title} shows {kind}: {out} steps stand out further than any before; {ends} {_change(rule, was, now)}"
+        steps = "1 step stands" if out == 1 else f"{out} steps stand"
+        text = f"{rule.title} shows {kind}: {steps} out further than any before; {ends} {_change(rule, was, now)}"
         return was, now, None, text
     if view == "rare events":
         steps = seen.y.residual.shape[-1]
@@ -251,12 +218,12 @@ def _told(seen: Seen, view: str) -> tuple[float, float, float | None, str]:
         _, at, mean0, mean1 = (v[0] for v in late_start(d[None]))
         if mean1 > 2 * max(mean0, 0):
             was, now = seen.unit(_mid(hb[at:])), seen.unit(_mid(hy[at:]))
-            since = seen.deployed_at_s + int(at) * DAY_S / HOURS
+            since = since_of(seen, int(at), 0.5 * float(mean0 + mean1))
             return was, now, since, f"{rule.title} {rose}: {_change(rule, was, now)} {_from(seen, since)}"
     was, now = _levels(seen)
     rose = "rose" if now >= was else "fell"
     half = np.flatnonzero(d > 0.5 * seen.sign * seen.facts.shift[j])
-    since = seen.deployed_at_s + (int(half[0]) if half.size else 0) * DAY_S / HOURS
+    since = since_of(seen, int(half[0]) if half.size else 0, 0.5 * abs(seen.facts.shift[j]))
     stayed = all(v * seen.sign > 0 for v in seen.facts.shifts[j])
     kept = " and stayed so in every quarter of the day" if stayed else ""
     return was, now, since, f"{rule.title} {rose}: {_change(rule, was, now)} {_from(seen, since)}{kept}"
@@ -265,7 +232,8 @@ def _told(seen: Seen, view: str) -> tuple[float, float, float | None, str]:
 def _from(seen: Seen, since: float) -> str:
     clock = datetime.fromtimestamp(since, timezone.utc).strftime("%H:%M UTC")  # noqa: UP017
     late = since - seen.deployed_at_s
-    return f"from {clock}, {'at the deploy' if late < 3600 else f'{late / 3600:.0f} h after the deploy'},"
+    when = f"{late / 3600:.0f} h" if late >= 7200 else f"{late / 60:.0f} min"
+    return f"from {clock}, {'at the deploy' if late < AT_ONCE_S else f'{when} after the deploy'},"
 
 
 def _change(rule: Rule, was: float, now: float) -> str:

@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from services.snapshotter.judge import guards, plain, reasons
+from services.snapshotter.judge import doubts, guards, plain, reasons
 from services.snapshotter.judge.align import DAY_S, HOURS, Clock, days_before, exponent_of
 from services.snapshotter.judge.early import early
 from services.snapshotter.judge.measures import Days, join, measure, parted, room_for
+from services.snapshotter.judge.seen import Seen, facts
 from services.snapshotter.judge.tables import Fitted
 from services.snapshotter.judge.tables.shipped import SHIPPED
 from services.snapshotter.judge.values import Bools, Comparison, Ints, Rule, Window
@@ -65,7 +66,7 @@ def judge(
     for lo in range(0, len(rules), GROUP):
         case = _Case(clock, before, after, rules, slice(lo, min(lo + GROUP, len(rules))), fitted, deployed_at_s)
         found += _early(case) if is_early else _full(case)
-    out = [f.alone for f in found] if is_early else _together(found, fitted)
+    out = [f.alone for f in found] if is_early else _together(found, rules, fitted)
     if unlike := guards.unlike(before, after):
         days = days_before(history, after, deployed_at_s)
         like = min(days, key=lambda day: guards.unlike(day, after), default=before)  # the newest of those
@@ -103,12 +104,22 @@ class _Found(NamedTuple):
     beside: Comparison | None = None
 
 
-def _together(found: Sequence[_Found], fitted: Fitted) -> list[Comparison]:
+def _together(found: Sequence[_Found], rules: Sequence[Rule], fitted: Fitted) -> list[Comparison]:
     """Once one SLI moved, whether anything did is no longer the question, and the family-wise budget is spent: the others are
     asked for less, so that what moved with it is seen as well. A CR of which no SLI passes its limit alone is untouched."""
-    if not fitted.beside or not any(_moved_alone(f.alone) for f in found):
+    moved = [(f.alone, r) for f, r in zip(found, rules, strict=True) if _moved_alone(f.alone)]
+    if not fitted.beside or not moved:
         return [f.alone for f in found]
-    return [f.beside or reasons.asked_less(f.alone, fitted.beside) for f in found]
+    _, first = max(moved, key=lambda each: _margin(each[0]))
+    return [
+        reasons.counted_beside(f.beside, first) if f.beside else reasons.asked_less(f.alone, fitted.beside)
+        for f in found
+    ]
+
+
+def _margin(c: Comparison) -> float:
+    """How far a score is beyond its limit; what moved without one is beyond doubt."""
+    return c.numbers["score"] - c.numbers["score_limit"] if "score_limit" in c.numbers else np.inf
 
 
 def _moved_alone(c: Comparison) -> bool:
@@ -186,7 +197,34 @@ def measured(clock: Clock, rows: slice) -> tuple[Days, Days, guards.Read, Ints]:
 
 
 def _full(case: _Case) -> list[_Found]:
-    """A group of SLIs over a whole day."""
+    """A group of SLIs over a whole day. What moved by one odd minute of either window is judged once more without it."""
+    found = _scored(case)
+    odd: dict[int, list[doubts.Odd | None]] = {}
+    for i, f in enumerate(found, case.rows.start):
+        if (f.alone.outcome == "moved" and "score" in f.alone.numbers) or f.beside is not None:
+            pair = [doubts.odd_minute(w, i) for w in (case.before, case.after)]
+            if any(pair):
+                odd[i] = pair
+    if not odd:
+        return found
+    before, after = (
+        doubts.without(w, {i: one for i, pair in odd.items() if (one := pair[k]) is not None})
+        for k, w in enumerate((case.before, case.after))
+    )
+    calm = _scored(replace(case, clock=case.clock.reading(before, after), before=before, after=after))
+    for i, pair in odd.items():
+        j = i - case.rows.start
+        was, now, left_out = found[j], calm[j], [one for one in pair if one is not None]
+        if now.alone.outcome == "moved" or (was.alone.outcome == "steady" and now.beside is not None):
+            continue  # it moved in other minutes as well
+        unit = case.rules[i].unit
+        beside = None if now.beside is None else doubts.calm_but_for(now.beside, left_out, unit)
+        found[j] = _Found(doubts.calm_but_for(now.alone, left_out, unit), beside)
+    return found
+
+
+def _scored(case: _Case) -> list[_Found]:
+    """The same, as the samples are."""
     clock, rules = case.clock, case.rules[case.rows]
     x, y, got, exponent = measured(clock, case.rows)
     known = case.known(got, False)
@@ -195,31 +233,41 @@ def _full(case: _Case) -> list[_Found]:
     answers = look(x, clock.benchmark, y, clock.at_border)
     score = tables.score(answers)
     gross, which = plain.rules(answers, case.fitted, clock.days, clock.at_border, len(case.rules))
-    told = reasons.facts(x, y, clock.benchmark, exponent)
+    told = facts(x, y, clock.benchmark, exponent)
     beyond = np.maximum(score - limit, gross - 1).tolist()
     scores, far, ups = score.tolist(), gross.tolist(), exponent.tolist()
+    grows = _hardly_turns(x, clock.benchmark, clock.width) & _hardly_turns(y, 0, clock.width)
     out: list[_Found] = []
     for j, rule in enumerate(rules):
-        decided = known[j]
+        i, decided = case.rows.start + j, known[j]
         if decided is not None:
             was_so = x.q[0, -1, j] == x.q[-1, -1, j] == y.q[0, 0, j] and clock.at_border
             decided = guards.changed_before(decided) if decided.view == "constant" and was_so else decided
             out.append(_Found(decided))
             continue
+        if grows[j] and doubts.is_counter(case.before.values[i], case.after.values[i]):
+            out.append(_Found(doubts.counter(rule, told.was[j], told.now[j])))
+            continue
         sides = [(j, 1), (j + len(rules), -1)]  # rows of the answers about "up" and about "down"
         if rule.direction != "both":
             sides = sides[:1] if rule.direction == "higher_is_worse" else sides[1:]
         k, sign = max(sides, key=lambda side: beyond[side[0]])
-        seen = reasons.Seen(
-            rule, x, y, told, j, clock.benchmark, ups[j], case.deployed_at_s, scores[k], limit, far[k], sign
-        )
+        seen = Seen(rule, x, y, told, j, clock.benchmark, ups[j], case.deployed_at_s, scores[k], limit, far[k], sign)
         fires = scores[k] > limit or far[k] > 1
+        less = not fires and scores[k] > limit - case.fitted.beside
+        if fires or less:
+            after = clock.take(slice(i, i + 1))
+            seen = replace(seen, steps=np.ldexp(after.after[0], int(after.exponent[0])))
         by = plain.VIEWS[which[k]] if far[k] > 1 else None
-        alone, less = reasons.moved(seen, tables.credit(answers[k]), by) if fires else reasons.steady(seen), None
-        if not fires and scores[k] > limit - case.fitted.beside:
-            less = reasons.moved(replace(seen, beside=case.fitted.beside), tables.credit(answers[k]))
-        out.append(_Found(alone, less))
+        alone = reasons.moved(seen, tables.credit(answers[k]), by) if fires else reasons.steady(seen)
+        alone = doubts.enough_for_steady(alone, float(got.before[j]), float(got.after[j]), float(got.paired[j]))
+        lower = replace(seen, beside=case.fitted.beside)
+        out.append(_Found(alone, reasons.moved(lower, tables.credit(answers[k])) if less else None))
     return out
+
+
+def _hardly_turns(d: Days, day: int, steps: int) -> Bools:
+    return doubts.may_only_grow(d.noise[day], d.read[day], d.q[0, day], d.q[-1, day], steps)
 
 
 def _early(case: _Case) -> list[_Found]:
