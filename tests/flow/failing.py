@@ -13,12 +13,16 @@ from shared.clock import wall
 
 
 class Telemetry(DemoTelemetry):
-    """The demo's, which can also fall silent: `silent` holds SLI ids whose series are absent; `down` and `up` the door."""
+    """The demo's, which can also fall silent: `silent` holds SLI ids whose series are absent; `down` and `up` the door.
+
+    refused  SLI ids whose queries are not answered
+    """
 
     def __init__(self, plant: Plant) -> None:
         super().__init__(plant=plant, present_s=lambda: max(wall().timestamp(), self.present_s))
         self.present_s: float = 0.0  #: unix seconds; what a world's clock says when it was moved past the real present
         self.silent: set[str] = set()
+        self.refused: set[str] = set()
         self.never_before: float = 0.0  #: unix seconds; nothing was scraped before
         self.traces: list[str] = []  #: the traceparent of each range query, "" where none came
         self.url = ""
@@ -34,6 +38,9 @@ class Telemetry(DemoTelemetry):
 
     async def _query_range(self, request: Request) -> Response:
         self.traces.append(request.headers.get("traceparent", ""))
+        known = self._queries.get(str((await request.form()).get("query")))
+        if known is not None and known[1] in self.refused:
+            return Response(status_code=422, content=b'{"status":"error","error":"the expression is too complex"}')
         return await super()._query_range(request)
 
     def up(self) -> str:

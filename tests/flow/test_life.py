@@ -146,9 +146,29 @@ async def test_a_rollback_before_the_24_hours_are_over_ends_the_look_and_says_so
 # -- absence is never success -----------------------------------------------------------------------------------------
 
 
-async def test_series_that_are_absent_need_a_person_and_never_verify(world: World) -> None:
+async def test_series_that_fall_silent_while_others_speak_have_moved(world: World) -> None:
     cr = await world.live()
     world.telemetry.silent |= {"p99-latency", "error-ratio"}
+    await world.step(DAY)
+    found = await world.t.until_stage(cr.id, "deviating")
+    (deviation,) = found["deployments"][0]["deviations"]
+    assert (deviation["severity"], deviation["slis_moved"]) == ("critical", 2), deviation
+    assert "fell silent" in deviation["sentence"]
+    assert deviation["before"] is deviation["after"] is deviation["effect_relative"] is None
+    (look,) = found["deployments"][0]["observations"]
+    assert look["overdue"] is None  # nothing was waited for: the source had answered
+    said_of = {one["sli"]: (one["outcome"], one["view"]) for one in look["comparisons"]}
+    assert said_of["p99-latency"] == said_of["error-ratio"] == ("moved", "silent")
+    assert said_of["throughput"] == ("steady", None)
+    again = await world.get(f"/snapshotter/v1/change-requests/{cr.id}/recomputation")
+    assert again["is_equal"], again
+    page = (await world.ask("olga", "GET", f"/change-requests/{cr.id}")).text
+    assert "response time fell silent" in page and '– <span class="unit">' not in page  # no number, so no unit
+
+
+async def test_series_that_cannot_be_read_need_a_person_and_never_verify(world: World) -> None:
+    cr = await world.live()
+    world.telemetry.refused |= {"p99-latency", "error-ratio"}
     await world.step(DAY)
     found = await world.t.until_stage(cr.id, "needs_person")
     (look,) = found["deployments"][0]["observations"]

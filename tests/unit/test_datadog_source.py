@@ -159,6 +159,7 @@ async def test_whatever_is_less_than_whole_is_missing_with_its_reason(what: str)
     answer, words, retry = WRONG[what]
     reading = await read(answer, max_bytes=1_000)
     assert isinstance(reading, Missing) and words in reading.reason and reading.retry is retry, reading
+    assert reading.silent is (what in ("none", "no numbers"))
     assert "secret" not in reading.reason
 
 

@@ -241,6 +241,8 @@ async def test_a_fault_of_the_source_is_missing_with_its_reason(name: str) -> No
     assert isinstance(reading, Missing), reading
     assert reason in reading.reason
     assert reading.retry is retry
+    # Only a whole answer without a warning tells that a series fell silent; an infinity is no silence.
+    assert reading.silent is (name in ("no series", "only NaN", "series without samples"))
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,7 @@ def _row(sli: SLI, reading: Reading, hashed: str, step_s: int) -> KeptSeries:
         source=sli.source,
         query=sli.asked,
         missing=reading.reason if isinstance(reading, Missing) else None,
+        silent=isinstance(reading, Missing) and reading.silent,
         warnings=() if isinstance(reading, Missing) else tuple(w.replace("\0", "") for w in reading.warnings),
         hash=hashed,
         n=int(there.size),

@@ -101,7 +101,7 @@ def judged(grounds: Grounds) -> Judged:
     """Hold the after window against the benchmark and against the anchor."""
     look, policy = grounds.look, grounds.policy
     window = grounds.after.window
-    after = _window(policy, grounds.after, window.step_s)
+    after = _window(policy, grounds.after, window.step_s, is_judged=True)
     days = _days(policy, grounds.history, window)
     settled_s = settle_s(look, policy)
     fitted = fitted_with(grounds.limits.own)
@@ -117,7 +117,7 @@ def judged(grounds: Grounds) -> Judged:
         history=days,
         fitted=fitted,
     )
-    answers = _over_releases(grounds, rules, answers)
+    answers = _over_releases(grounds, rules, _with_reasons(grounds, answers))
     compared = tuple(_compared(sli, answer) for sli, answer in zip(policy.slis, answers, strict=True))
     found = verdict(look.kind, judging.overall(answers), compared, grounds.against, _blind(rules, answers))
     return Judged(
@@ -144,7 +144,7 @@ def day_compared(
     step_s = policy.observation.step_s
     return judging.judge(
         _window(policy, before, step_s),
-        _window(policy, after, step_s),
+        _window(policy, after, step_s, is_judged=True),
         [_rule(sli) for sli in policy.slis],
         deployed_at_s=after.window.start.timestamp(),
         settle_s=policy.observation.settle_min * 60,
@@ -226,8 +226,11 @@ def _benchmark(grounds: Grounds) -> judging.Window:
     return judging.Window(start.timestamp(), float(window.step_s), 0.0, values, why)
 
 
-def _window(policy: Policy, taken: Taken, step_s: int) -> judging.Window:
-    """A snapshot's rows in the policy's order, (N, T). A series that another query made says nothing of this SLI."""
+def _window(policy: Policy, taken: Taken, step_s: int, *, is_judged: bool = False) -> judging.Window:
+    """A snapshot's rows in the policy's order, (N, T). A series that another query made says nothing of this SLI.
+
+    is_judged  it is the window that is judged: a series that fell silent in it has no reason, and the judge asks the others
+    """
     own, name = taken.window, taken.id
     kept = {one.sli: one for one in taken.series}
     values: Floats = np.full((len(policy.slis), _count(own)), np.nan)
@@ -237,6 +240,8 @@ def _window(policy: Policy, taken: Taken, step_s: int) -> judging.Window:
         reason: str | None = None
         if one is None:
             reason = f"{name} has no such SLI"
+        elif is_judged and _fell_silent(one, sli):
+            reason = None
         elif one.missing is not None or one.packed is None:
             reason = one.missing or f"the raw samples of {name} have expired"
         elif one.query != sli.asked or (one.source != sli.source and not is_uploaded(one.source)):
@@ -250,6 +255,22 @@ def _window(policy: Policy, taken: Taken, step_s: int) -> judging.Window:
                 reason = str(error)
         reasons.append(reason)
     return judging.Window(own.start.timestamp(), float(own.step_s), 0.0, values, tuple(reasons))
+
+
+def _fell_silent(one: KeptSeries, sli: SLI) -> bool:
+    """Whether the source answered this very question, completely, and had nothing in the whole window."""
+    return one.silent and one.query == sli.asked and one.source == sli.source
+
+
+def _with_reasons(grounds: Grounds, answers: Sequence[judging.Comparison]) -> tuple[judging.Comparison, ...]:
+    """What fell silent and is no finding (the others of its target were silent too) is told with the capture's reason."""
+    silent = {one.sli: one.missing for one in grounds.after.series if one.silent}
+    return tuple(
+        replace(one, sentence=f"{sli.title}: no data in the after window ({silent[sli.id]})")
+        if sli.id in silent and one.outcome == "no_data" and one.numbers.get("read_before")
+        else one
+        for sli, one in zip(grounds.policy.slis, answers, strict=True)
+    )
 
 
 def _days(policy: Policy, history: Taken | None, after: Window) -> tuple[judging.Window, ...]:
@@ -282,6 +303,8 @@ def _rule(sli: SLI) -> judging.Rule:
         min_relative=sli.min_relative,
         min_absolute=sli.min_absolute,
         decides=not sli.shadow,
+        # Where the policy puts labels into its queries they say which target is meant; else all of a source is one.
+        target=f"{sli.source} {sorted(sli.match.items())}",
     )
 
 

@@ -327,7 +327,7 @@ async def _history(deps: Deps, plan: _Plan, captured: Captured) -> Captured | No
     slis = [
         sli
         for sli, reading in zip(captured.slis, captured.readings, strict=True)
-        if sli.id in there and not isinstance(reading, Missing)
+        if sli.id in there and (reading.silent if isinstance(reading, Missing) else True)
     ]
     return await capture(deps.sources, slis, window, deadline_s=HISTORY_DEADLINE_S) if slis else None
 

@@ -41,11 +41,16 @@ Fault = Literal["nothing", "several", "no_numbers", "refused", "failed"]
 
 @dataclass(frozen=True)
 class Missing:
-    """Why there is no series. `retry`: asking again later may bring it (the source was down, not the query wrong)."""
+    """Why there is no series. `retry`: asking again later may bring it (the source was down, not the query wrong).
+
+    silent  the source answered completely and without a warning, and has nothing of this series in the whole window: if it
+            spoke before, it fell silent. Every other silence may be the source's own
+    """
 
     reason: str
     retry: bool = False
     fault: Fault = field(default="failed", compare=False)
+    silent: bool = field(default=False, compare=False)
 
 
 Reading = Series | Missing

@@ -90,9 +90,10 @@ class DatadogSource:
         except Fault as fault:
             return fault.missing
         if scope is None:
-            return Missing("no series: the source knows nothing by this query in this window", fault="nothing")
+            words = "no series: the source knows nothing by this query in this window"
+            return Missing(words, fault="nothing", silent=True)
         if np.isnan(values).all():
-            return Missing(f"no numbers: all {total} steps are empty", fault="no_numbers")
+            return Missing(f"no numbers: all {total} steps are empty", fault="no_numbers", silent=True)
         return Series(values)
 
     async def _ask(self, query: str, from_s: int, to_s: int) -> dict[str, Any] | None:

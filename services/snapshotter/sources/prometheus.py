@@ -100,13 +100,15 @@ class PrometheusSource:
         except Fault as fault:
             return fault.missing
         if names is None:
-            return Missing("no series: the source knows nothing by this query in this window", fault="nothing")
+            words = "no series: the source knows nothing by this query in this window"
+            return Missing(words, fault="nothing", silent=True)
         endless = int(np.isinf(values).sum())
         if endless:
             values[np.isinf(values)] = np.nan
             notes.append(f"{endless} of {total} values were infinite (a division by zero?) and are taken as not read")
         if np.isnan(values).all():
-            return Missing(f"no numbers: all {total} steps are NaN, infinite or absent", fault="no_numbers")
+            words = f"no numbers: all {total} steps are NaN, infinite or absent"
+            return Missing(words, fault="no_numbers", silent=not endless)  # an infinity was said, and not understood
         return Series(values, tuple(notes))
 
     async def _ask(self, query: str, grid: _Grid) -> _Part:

@@ -24,6 +24,7 @@ UNLISTED = ("history", "day")
 class KeptSeries:
     """One SLI's row of a snapshot. `place` is where its samples lie, None when it is missing; see store/payloads.py.
 
+    silent   missing for the one reason that the source answered completely, and had nothing of it in the whole window
     packed   the samples, once they were fetched; None before, and when they have expired
     rollup   four packed numbers an hour, which stay
     """
@@ -43,6 +44,7 @@ class KeptSeries:
     max: float | None
     place: Place | None = None
     rollup: bytes | None = None
+    silent: bool = False
     packed: bytes | None = None
 
 
@@ -169,7 +171,10 @@ async def listed(
     return [snapshot_of(row) for row in await tx.all(found.order_by(c.number.desc()).limit(limit))]
 
 
-_SERIES = ["sli", "title", "unit", "source", "query", "missing", "warnings", "hash", "n", "min", "median", "p95", "max"]
+_SERIES = [
+    *("sli", "title", "unit", "source", "query", "missing", "silent", "warnings", "hash"),
+    *("n", "min", "median", "p95", "max"),
+]
 
 
 async def series_of(tx: Tx, snapshot_id: str, slis: Iterable[str] | None = None) -> list[KeptSeries]:

@@ -127,6 +127,7 @@ series = Table(
     Column("source", Text, nullable=False),
     Column("query", Text, nullable=False),
     Column("missing", Text),
+    Column("silent", Boolean, nullable=False),  # missing because a source that answered completely had nothing of it
     Column("warnings", JSONB, nullable=False),
     Column("hash", Text, nullable=False),
     Column("payload", Text),  # in which one its samples lie, and where; null when it is missing
