@@ -13,7 +13,7 @@ class DeviationDetected(
     release_id: str | None
     deployment: int
     revision: int
-    severity: Severity  #: the gravest among the SLIs that moved
+    severity: Severity  #: the gravest among the SLIs that moved by themselves
     sli: str  #: the SLI that moved most for its limit, among the gravest
     title: str
     unit: str

@@ -63,6 +63,7 @@ class ComparedSLI(BaseModel):
     effect_relative: float | None = None
     limit: float | None = None
     since_at: Instant | None = None
+    beside: bool = False  #: moved only because another moved: by itself it would have been steady
 
 
 class SnapshotTaken(Fact, type="snapshot.taken.v1", topic="daymark.snapshots", owner="snapshotter", key="subject"):

@@ -281,6 +281,29 @@ def test_the_gravest_is_by_severity_then_by_how_far_it_moved_whatever_the_unit()
     assert "first of all: most did so" in found.sentence and found.sentence.startswith("Moved: 3 of 3")
 
 
+def test_what_moved_only_beside_another_wakes_nobody_for_itself() -> None:
+    """A minor SLI that rose fourfold makes a minor deviation, though a critical one leaned with it."""
+    plain = compared("queue", "moved", severity="minor", before=10.0, after=40.0, effect_relative=3.0)
+    leaned = compared(
+        "latency", "moved", severity="critical", before=100.0, after=104.0, effect_relative=0.04, beside=True
+    )
+    against = stands(benchmark(1, T - timedelta(hours=1)))
+
+    def said(*slis: ComparedSLI) -> tuple[DeviationDetected, str]:
+        found = verdict("after", "moved", slis, against)
+        look = Told()(deploy()).looks["after", 1]
+        fact = close(
+            look, CR, found, benchmark(7, T), against, judge_version="1", overdue_because=None, now=T + DAY
+        )[1][-1]  # fmt: skip
+        assert isinstance(fact, DeviationDetected)
+        return fact, found.sentence
+
+    fact, sentence = said(leaned, plain)
+    assert (fact.severity, fact.sli, fact.effect_relative, fact.slis_moved) == ("minor", "queue", 3.0, 2)
+    assert fact.sentence == plain.sentence and "2 of 2 SLIs moved, first of all: queue did so" in sentence
+    assert said(leaned)[0].severity == "critical"  # a deviation always has one; a graver clock is the safe one
+
+
 def test_words_are_cut_only_as_far_as_a_letter_needs() -> None:
     few = (compared("a", sentence="x" * 300),)
     assert fitting(few) == few

@@ -85,9 +85,13 @@ def verdict(
 
 
 def gravest(compared: Sequence[ComparedSLI]) -> ComparedSLI | None:
-    """Of the deciding SLIs that moved: the one that moved farthest, among those of the gravest severity."""
+    """Of the deciding SLIs that moved: the one that moved farthest, among those of the gravest severity.
+
+    What moved only beside another is not asked: nobody is to be woken for a critical SLI that by itself would be steady.
+    """
     moved = [c for c in compared if c.outcome == "moved" and c.decides]
-    return min(moved, key=lambda c: (_GRAVITY.index(c.severity), -_how_far(c)), default=None)
+    alone = [c for c in moved if not c.beside]
+    return min(alone or moved, key=lambda c: (_GRAVITY.index(c.severity), -_how_far(c)), default=None)
 
 
 def _unread(compared: Sequence[ComparedSLI]) -> Severity:

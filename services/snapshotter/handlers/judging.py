@@ -117,8 +117,9 @@ def judged(grounds: Grounds) -> Judged:
         history=days,
         fitted=fitted,
     )
+    beside = {one.sli for one in answers if _moved_beside(one)}
     answers = _over_releases(grounds, rules, _with_reasons(grounds, answers))
-    compared = tuple(_compared(sli, answer) for sli, answer in zip(policy.slis, answers, strict=True))
+    compared = tuple(_compared(sli, answer, sli.id in beside) for sli, answer in zip(policy.slis, answers, strict=True))
     found = verdict(look.kind, judging.overall(answers), compared, grounds.against, _blind(rules, answers))
     return Judged(
         replace(
@@ -308,7 +309,12 @@ def _rule(sli: SLI) -> judging.Rule:
     )
 
 
-def _compared(sli: SLI, answer: judging.Comparison) -> ComparedSLI:
+def _moved_beside(answer: judging.Comparison) -> bool:
+    """Whether it moved by the lower limit that holds beside another. What crept had only to be steady by that limit."""
+    return answer.outcome == "moved" and "beside" in answer.numbers and "creep" not in answer.numbers
+
+
+def _compared(sli: SLI, answer: judging.Comparison, beside: bool) -> ComparedSLI:
     since = answer.since_s if answer.since_s is not None and math.isfinite(answer.since_s) else None
     return ComparedSLI(
         sli=sli.id,
@@ -324,6 +330,7 @@ def _compared(sli: SLI, answer: judging.Comparison) -> ComparedSLI:
         effect_relative=_number(answer.effect_relative),
         limit=_number(answer.limit),
         since_at=None if since is None else datetime.fromtimestamp(since, UTC),
+        beside=beside,
     )
 
 
