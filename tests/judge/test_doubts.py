@@ -35,6 +35,19 @@ def test_one_odd_minute_moves_nothing(value, minute):
     assert look(after, day(1)).outcome == "steady"  # nor does one of the benchmark
 
 
+@pytest.mark.parametrize(("step_s", "odd", "outcome"), [
+    (10.0, 6, "steady"), (10.0, 90, "moved"), (30.0, 2, "steady"), (61.0, 1, "moved"), (300.0, 1, "moved"),
+])  # fmt: skip
+def test_a_minute_is_a_minute_whatever_the_step(step_s, odd, outcome):
+    """A step of more than a minute stands for all of its time."""
+    steps, rng = int(DAY / step_s), np.random.default_rng(1)
+    before, after = 100 + 3 * rng.standard_normal((2, steps))
+    after[200 : 200 + odd] = 1e9
+    a, b = window(before, T0, step_s), window(after, T0 + DAY, step_s)
+    c = judge(a, b, [rule(min_relative=0.0)], deployed_at_s=T0 + DAY, history=(a,))[0]
+    assert c.outcome == outcome, c.sentence
+
+
 def test_the_sentence_names_the_odd_minute_that_was_left_out():
     after = day(2)
     after[700] = 1e9

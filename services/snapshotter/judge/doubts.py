@@ -13,7 +13,7 @@ from services.snapshotter.judge.values import Comparison, Floats, Rule, Window, 
 MINUTE_S = 60.0
 # An odd minute stands out from the middle of its window so many times as far as everything else; what takes its place is the
 # middle of so many steps on each side.
-ODD, BESIDE = 3.0, 15
+ODD, AROUND = 3.0, 15
 # A counter goes up in half of its steps or more, of a hundred at least, and never comes down but to start anew, a few times a day.
 LEAST_STEPS, RISES, RESETS, ANEW = 100, 0.5, 3, 0.1
 # Of both windows so much must have been read, at the same minutes, before an SLI is called `steady`.
@@ -31,10 +31,10 @@ class Odd:
 
 def odd_minute(w: Window, row: int) -> Odd | None:
     """The minute of a series that has all that stands out of it; None where the steps are longer or there is none."""
-    few = round(MINUTE_S / w.step_s)
+    few = int(MINUTE_S / w.step_s + 1e-6)
     values = np.asarray(w.values[row], np.float64)
     known = np.flatnonzero(np.isfinite(values))
-    if few < 1 or len(known) < 4 * (few + BESIDE):
+    if few < 1 or len(known) < 4 * (few + AROUND):
         return None
     away = np.abs(values[known] - np.median(values[known]))
     most = np.partition(away, len(away) - few - 1)[len(away) - few - 1]
@@ -46,11 +46,11 @@ def odd_minute(w: Window, row: int) -> Odd | None:
 
 
 def without(w: Window, odd: Mapping[int, Odd]) -> Window:
-    """A copy in which each odd minute, by row, is like the quarters of an hour around it."""
+    """A copy in which each odd minute, by row, is like the steps around it."""
     values = np.array(w.values, np.float64)
     for row, one in odd.items():
-        around = np.r_[values[row, max(0, one.steps.start - BESIDE) : one.steps.start],
-                       values[row, one.steps.stop : one.steps.stop + BESIDE]]  # fmt: skip
+        around = np.r_[values[row, max(0, one.steps.start - AROUND) : one.steps.start],
+                       values[row, one.steps.stop : one.steps.stop + AROUND]]  # fmt: skip
         around = around[np.isfinite(around)]
         values[row, one.steps] = np.median(around) if len(around) else np.nan
     return replace(w, values=values)
