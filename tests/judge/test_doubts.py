@@ -62,11 +62,28 @@ def test_a_quarter_of_an_hour_that_is_as_odd_is_no_odd_minute():
     assert look(day(1), after).outcome == "moved"
 
 
-def test_a_change_that_stays_is_moved_whatever_minute_is_odd():
-    after = 1.6 * day(2)
-    after[700] = 1e9
-    c = look(day(1), after)
-    assert c.outcome == "moved" and "odd" not in c.sentence
+@pytest.mark.parametrize("others", [0, 300])
+@pytest.mark.parametrize("odd_in", ["before", "after", "both"])
+def test_an_odd_minute_hides_no_change(others, odd_in):
+    """Its two steps make the typical step look a hundred times as large; beside many SLIs no plain rule helps out."""
+    before, after = (
+        np.stack([day(k) for k in range(1 + others)]),
+        np.stack([day(k) for k in range(5000, 5001 + others)]),
+    )
+    after[0] *= 1.6
+    for values in ([before], [after], [before, after])[["before", "after", "both"].index(odd_in)]:
+        values[0, 700] = 1e6
+    a, b = window(before), window(after, T0 + DAY)
+    rules = [rule(i) for i in range(1 + others)]
+    found = judge(a, b, rules, deployed_at_s=T0 + DAY, history=(a,))
+    assert found[0].outcome == "moved" and "left out as odd for one minute" in found[0].sentence, found[0].sentence
+    assert {c.outcome for c in found[1:]} <= {"steady"}
+
+
+def test_a_single_event_is_counted_and_not_left_out():
+    one, many = (np.where(np.random.default_rng(3).permutation(1440) < k, 1.0, 0.0) for k in (1, 400))
+    assert "odd" not in look(one, np.zeros(1440)).sentence
+    assert look(one, many, direction="higher_is_worse").outcome == "moved"
 
 
 # -- counters ---------------------------------------------------------------------------------------------------------

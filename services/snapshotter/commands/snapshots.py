@@ -163,7 +163,7 @@ class LookView(_View):
     limits: str | None = Field(description="Whose limits the judge used: the product's own, or the shipped ones.")
     budget: dict[str, float] | None = Field(
         description="How the one budget of false alarms was split: `alarms` is the whole, each part has its share; and"
-        " `limit of the score`, which each of `slis` had to pass."
+        " `limit of the score`, which each of `slis` had to pass, or that much `lower beside another` that moved."
     )
     snapshot: str | None
     benchmark: str | None

@@ -353,7 +353,12 @@ def _budget(fitted: Fitted, grounds: Grounds, answers: Sequence[judging.Comparis
     days = max((answer.numbers.get("earlier_days", 1.0) for answer in answers), default=1.0)
     limits = (answer.numbers["score_limit"] for answer in answers if "score_limit" in answer.numbers)
     limit = max(limits, default=fitted.limit(round(days), len(answers)))
-    split |= {"slis": len(answers), "earlier days": days, "limit of the score": limit}
+    split |= {
+        "slis": len(answers),
+        "earlier days": days,
+        "limit of the score": limit,
+        "lower beside another": fitted.beside,
+    }
     return {name: number for name, value in split.items() if (number := _number(float(value))) is not None}
 
 

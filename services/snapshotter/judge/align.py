@@ -97,12 +97,12 @@ class Clock:
         self._is_whole = bool(whole.all())
         self.at_border = order[-1] == -1 and any(abs(w.end_s - deployed_at_s) <= 2 * step for w in history)
 
-    def reading(self, before: Window, after: Window) -> Clock:
-        """The same clock over other samples of the same two windows."""
+    def over(self, rows: Sequence[int], before: Floats, after: Floats) -> Clock:
+        """The same clock over some rows, with other samples of the benchmark and of the after window, (len(rows), T)."""
         other = copy(self)
-        other._after = replace(self._after, values=after.values)
-        other._past = [*self._past]
-        other._past[self.benchmark] = [replace(p, values=before.values) for p in self._past[self.benchmark]]
+        other._past = [[replace(p, values=p.values[rows]) for p in pieces] for pieces in self._past]
+        other._past[self.benchmark] = [replace(p, values=before) for p in self._past[self.benchmark]]
+        other._after = replace(self._after, values=after)
         return other
 
     def take(self, rows: slice, room: Floats | None = None) -> Stack:

@@ -64,7 +64,9 @@ def judge(
     is_early = clock.covered * after.step_s < EARLY_S
     found: list[_Found] = []
     for lo in range(0, len(rules), GROUP):
-        case = _Case(clock, before, after, rules, slice(lo, min(lo + GROUP, len(rules))), fitted, deployed_at_s)
+        case = _Case(
+            clock, before, after, rules, slice(lo, min(lo + GROUP, len(rules))), fitted, deployed_at_s, len(rules)
+        )
         found += _early(case) if is_early else _full(case)
     out = [f.alone for f in found] if is_early else _together(found, rules, fitted)
     if unlike := guards.unlike(before, after):
@@ -137,6 +139,13 @@ class _Case:
     rows: slice
     fitted: Fitted
     deployed_at_s: float
+    slis: int  # how many are judged together
+
+    def over(self, rows: Sequence[int], before: Window, after: Window) -> _Case:
+        """The same of some SLIs, whose samples are other ones."""
+        clock = self.clock.over(rows, before.values, after.values)
+        rules = [self.rules[i] for i in rows]
+        return _Case(clock, before, after, rules, slice(0, len(rows)), self.fitted, self.deployed_at_s, self.slis)
 
     def known(self, got: guards.Read, is_early: bool) -> list[Comparison | None]:
         """What needs no statistics."""
@@ -197,42 +206,33 @@ def measured(clock: Clock, rows: slice) -> tuple[Days, Days, guards.Read, Ints]:
 
 
 def _full(case: _Case) -> list[_Found]:
-    """A group of SLIs over a whole day. What moved by one odd minute of either window is judged once more without it."""
-    found = _scored(case)
-    odd: dict[int, list[doubts.Odd | None]] = {}
-    for i, f in enumerate(found, case.rows.start):
-        if (f.alone.outcome == "moved" and "score" in f.alone.numbers) or f.beside is not None:
-            pair = [doubts.odd_minute(w, i) for w in (case.before, case.after)]
-            if any(pair):
-                odd[i] = pair
+    """A group of SLIs over a whole day. An odd minute of either window hides what else there is, or is all there is: it is left
+    out."""
+    found, maybe = _scored(case)
+    windows = (case.before, case.after)
+    odd = {i: pair for i in maybe if any(pair := [doubts.odd_minute(w, i) for w in windows])}
     if not odd:
         return found
-    before, after = (
-        doubts.without(w, {i: one for i, pair in odd.items() if (one := pair[k]) is not None})
-        for k, w in enumerate((case.before, case.after))
-    )
-    calm = _scored(replace(case, clock=case.clock.reading(before, after), before=before, after=after))
-    for i, pair in odd.items():
-        j = i - case.rows.start
-        was, now, left_out = found[j], calm[j], [one for one in pair if one is not None]
-        if now.alone.outcome == "moved" or (was.alone.outcome == "steady" and now.beside is not None):
-            continue  # it moved in other minutes as well
-        unit = case.rules[i].unit
-        beside = None if now.beside is None else doubts.calm_but_for(now.beside, left_out, unit)
-        found[j] = _Found(doubts.calm_but_for(now.alone, left_out, unit), beside)
+    rows = list(odd)
+    before, after = (doubts.without(w, rows, [pair[k] for pair in odd.values()]) for k, w in enumerate(windows))
+    calm, _ = _scored(case.over(rows, before, after))
+    for i, pair, (alone, beside) in zip(rows, odd.values(), calm, strict=True):
+        left_out, unit = [one for one in pair if one is not None], case.rules[i].unit
+        beside = beside and doubts.calm_but_for(beside, left_out, unit)
+        found[i - case.rows.start] = _Found(doubts.calm_but_for(alone, left_out, unit), beside)
     return found
 
 
-def _scored(case: _Case) -> list[_Found]:
-    """The same, as the samples are."""
+def _scored(case: _Case) -> tuple[list[_Found], list[int]]:
+    """The same with all samples, and which SLIs may have an odd minute."""
     clock, rules = case.clock, case.rules[case.rows]
     x, y, got, exponent = measured(clock, case.rows)
     known = case.known(got, False)
     is_older = clock.benchmark < clock.days - 1
-    limit, tables = case.fitted.limit(clock.days, len(case.rules), is_older), case.fitted.tables(clock.days)
+    limit, tables = case.fitted.limit(clock.days, case.slis, is_older), case.fitted.tables(clock.days)
     answers = look(x, clock.benchmark, y, clock.at_border)
     score = tables.score(answers)
-    gross, which = plain.rules(answers, case.fitted, clock.days, clock.at_border, len(case.rules))
+    gross, which = plain.rules(answers, case.fitted, clock.days, clock.at_border, case.slis)
     told = facts(x, y, clock.benchmark, exponent)
     beyond = np.maximum(score - limit, gross - 1).tolist()
     scores, far, ups = score.tolist(), gross.tolist(), exponent.tolist()
@@ -263,7 +263,8 @@ def _scored(case: _Case) -> list[_Found]:
         alone = doubts.enough_for_steady(alone, float(got.before[j]), float(got.after[j]), float(got.paired[j]))
         lower = replace(seen, beside=case.fitted.beside)
         out.append(_Found(alone, reasons.moved(lower, tables.credit(answers[k])) if less else None))
-    return out
+    stands_out = doubts.stands_out(x.r[:, clock.benchmark]) | doubts.stands_out(y.r[:, 0])
+    return out, (np.flatnonzero(stands_out) + case.rows.start).tolist()
 
 
 def _hardly_turns(d: Days, day: int, steps: int) -> Bools:
