@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import numpy as np
+import pytest
 
 from services.snapshotter.domain import DAY, DayPair, Disturbance, Window, disturbs, keeps_days, next_day_due, weighed
-from services.snapshotter.handlers.calibrating import LEAST, calibrated, depth
-from services.snapshotter.handlers.days import score_of
-from services.snapshotter.handlers.judging import ALPHA, Taken
+from services.snapshotter.handlers.calibrating import LEAST, calibrated
+from services.snapshotter.handlers.days import depth, score_of
+from services.snapshotter.handlers.judging import ALPHA, Taken, day_compared, fitted_with
 from services.snapshotter.judge.tables.shipped import SHIPPED
 from services.snapshotter.samples import pack
 from services.snapshotter.store import KeptSeries
@@ -128,11 +129,11 @@ def test_a_day_is_read_once_after_midnight_and_products_do_not_all_ask_at_once()
     assert keeps_days(POLICY) and not keeps_days(POLICY.model_copy(update={"slis": ()}))
 
 
-def taken(day: int, *, latency: float = 1.0, heap: float = 1.0) -> Taken:
+def taken(day: int, *, latency: float = 1.0, heap: float = 1.0, noise: float = 0.02) -> Taken:
     rng = np.random.default_rng(day)
     rows = []
     for sli, factor in (("latency", latency), ("heap", heap)):
-        values = factor * 100 * (1 + 0.02 * rng.standard_normal(96))
+        values = factor * 100 * (1 + noise * rng.standard_normal(96))
         given = {"title": sli, "unit": "", "source": "main", "query": sli, "missing": None, "warnings": (), "hash": ""}
         rows.append(KeptSeries(sli=sli, n=96, min=0, median=0, p95=0, max=0, packed=pack(values), **given))  # type: ignore[arg-type]
     start = MONDAY + day * DAY
@@ -153,3 +154,39 @@ def test_a_pair_scores_by_what_would_have_alarmed_and_a_shadow_never_does() -> N
     assert score_of(unminded, [taken(8, latency=2.0), *earlier]).top == float("-inf")
     nothing = Taken("SNAP-8", taken(8).window, ())
     assert score_of(POLICY, [nothing, *earlier]).top is None
+
+
+@pytest.mark.parametrize(
+    ("day", "history_days", "anyway"),
+    [
+        (28, 5, False),  # a Monday: three working days among five, and the product's own limit holds for three as well
+        (28, 7, True),
+        (33, 7, True),  # a Saturday: two of its kind among seven, and the shipped limit holds for so few
+    ],
+)
+def test_a_pair_across_a_week_end_counts_each_alarm_that_a_verdict_would_raise(
+    day: int, history_days: int, anyway: bool
+) -> None:
+    """A verdict is then made twice, among all days and among those of one kind: what either says is an alarm."""
+
+    def of_week(at: int, factor: float = 1.0) -> Taken:
+        return taken(at, latency=factor * (0.3 if at % 7 >= 5 else 1.0), noise=0.04)
+
+    rules = POLICY.observation.model_copy(update={"history_days": history_days})
+    policy = POLICY.model_copy(update={"observation": rules})
+    earlier = [of_week(day - back) for back in range(1, history_days + 1)]
+    shipped = {known: limit for known, limit in SHIPPED.limits.items() if known < depth(policy)}
+    raised = []
+    for factor in (1.0, 1.1, 1.2, 1.4):
+        after = of_week(day, factor)
+        score = score_of(policy, [after, *earlier])
+        assert score.top is not None
+        for limit in (0.0, 2.0, 4.0, 100.0):  # of the product's own
+            fitted = fitted_with({**shipped, depth(policy): limit})
+            found = day_compared(policy, after, earlier[0], earlier[::-1], fitted)
+            if any(c.decides and c.outcome == "moved" for c in found):
+                assert score.top > limit or score.alarms_anyway, (factor, limit, score)
+                raised.append((factor, limit))
+        assert score.alarms_anyway is ((factor, 100.0) in raised)
+    assert raised and (1.0, 0.0) not in raised
+    assert ((1.4, 100.0) in raised) is anyway

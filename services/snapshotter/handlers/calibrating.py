@@ -10,7 +10,7 @@ from services.snapshotter import domain, store
 from services.snapshotter import judge as judging
 from services.snapshotter.commands import CalibrationView, DayPairView, FalseAlarmsView
 from services.snapshotter.domain import Limits, Weighed
-from services.snapshotter.handlers.days import FAR_BACK
+from services.snapshotter.handlers.days import FAR_BACK, depth
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.judging import ALPHA
 from services.snapshotter.judge.calibrate import Calibration, calibrate, rate_interval
@@ -46,11 +46,6 @@ async def pairs_at(tx: Tx, product_id: str, policy: Policy, by: datetime) -> tup
     ]
     disturbed = await store.disturbances(tx, product_id, min((p.starts_at for p in pairs), default=by))
     return domain.weighed(pairs, disturbed, depth(policy))
-
-
-def depth(policy: Policy) -> int:
-    """How many earlier days the limit is for that a verdict of this policy usually falls under."""
-    return max(days for days in SHIPPED.limits if days <= max(1, policy.observation.history_days))
 
 
 def calibrated(product_id: str, policy: Policy, weighed: Sequence[Weighed]) -> Calibrated:

@@ -6,7 +6,7 @@ Scores are computed from what is stored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -29,8 +29,9 @@ DEADLINE_S = 180.0
 AT_ONCE = 8
 #: As far back as limits are learned from, and pairs scored anew when the judge or the policy changed.
 FAR_BACK = 180 * DAY
-#: Below any score: with it the judge says of each SLI whether the policy would mind its change.
-_NO_LIMIT = -1e9
+#: Below any score, and above: with the first as its limit the judge says of each SLI whether the policy would mind its change,
+#: with the second what moves all the same.
+_NO_LIMIT, _UNREACHED = -1e9, 1e9
 
 
 async def on_product_heard(tx: Tx, event: Event[ProductChanged]) -> None:
@@ -144,6 +145,11 @@ async def _around(tx: Tx, days: dict[datetime, str], day: datetime, history_days
     return found
 
 
+def depth(policy: Policy) -> int:
+    """How many earlier days the limit is for that a verdict of this policy usually falls under."""
+    return max(days for days in SHIPPED.limits if days <= max(1, policy.observation.history_days))
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """How far a quiet pair went: what no limit may be under (None: nothing was judged), and what no limit prevents."""
@@ -155,12 +161,30 @@ class Score:
 
 def score_of(policy: Policy, days: Sequence[Taken]) -> Score:
     """Judge `days[0]` against `days[1]` with all of `days[1:]` to learn from, exactly as a look would be. CPU work."""
-    fitted = replace(SHIPPED, limits=dict.fromkeys(SHIPPED.limits, _NO_LIMIT))
-    answers = day_compared(policy, days[0], days[1], list(reversed(days[1:])), fitted)
-    minded = [c for c in answers if c.decides and c.outcome == "moved"]
-    told = any(c.outcome in ("moved", "steady") for c in answers if c.decides)
-    # An SLI whose change the policy does not mind, or that does not decide, counts as one of N and has no score.
-    counted = [c if c in minded else replace(c, numbers={}) for c in answers]
-    anyway = any(c.numbers.get("gross", 0.0) > 1 or "score" not in c.numbers for c in minded)
-    earlier = max((c.numbers.get("earlier_days", 1.0) for c in answers), default=1.0)
-    return Score(top_score(counted, SHIPPED) if told else None, anyway, round(earlier))
+
+    def under(limits: Mapping[int, float]) -> tuple[judging.Comparison, ...]:
+        return day_compared(policy, days[0], days[1], list(reversed(days[1:])), replace(SHIPPED, limits=limits))
+
+    def top(answers: Sequence[judging.Comparison], counts: Callable[[judging.Comparison], bool]) -> float:
+        """An SLI whose change the policy does not mind, or that does not decide, counts as one of N and has no score."""
+        return top_score([c if _minded(c) and counts(c) else replace(c, numbers={}) for c in answers], SHIPPED)
+
+    freely = under(dict.fromkeys(SHIPPED.limits, _NO_LIMIT))
+    earlier = round(max((c.numbers.get("earlier_days", 1.0) for c in freely), default=1.0))
+    # After a change of kind (a week-end) a verdict is also made among the days of the after day's kind alone: those are fewer
+    # than `earlier`, and the limit for as many holds. Of the product's own ones that is the one from `own` days on.
+    own = depth(policy)
+    fewer = {known: limit for known, limit in SHIPPED.limits.items() if known < own}
+    hardly = under({**fewer, own: _NO_LIMIT, max(own, earlier): _UNREACHED})
+
+    def is_of_own(c: judging.Comparison) -> bool:
+        """Whether nothing but the product's own limit, among days of one kind, could keep it from moving: it has a score."""
+        return c.numbers.get("gross", 2.0) <= 1 and own <= c.numbers["earlier_days"] < earlier
+
+    told = any(c.outcome in ("moved", "steady") for c in freely if c.decides)
+    anyway = any(_minded(c) and not is_of_own(c) for c in hardly)
+    return Score(max(top(freely, lambda _: True), top(hardly, is_of_own)) if told else None, anyway, earlier)
+
+
+def _minded(c: judging.Comparison) -> bool:
+    return c.decides and c.outcome == "moved"
