@@ -86,6 +86,8 @@ class ObservationRules(_Part):
     )  #: how long a source may be down before it is overdue
     recovery_h: StrictFloat = Field(default=4, gt=0, le=24)  #: length of the look after a rollback
     history_days: StrictInt = Field(default=7, ge=0, le=28)  #: earlier days asked of the source
+    #: The horizon of the anchor, where operations chose none: how long before a deploy it was deployed itself at most.
+    anchor_days: Annotated[StrictFloat, Later] = Field(default=90, gt=1, le=3650)
     calibrate: Annotated[StrictBool, Later] = (
         True  #: read each whole day once, and learn limits of the product's own from quiet ones
     )

@@ -53,12 +53,9 @@ async def test_a_stored_verdict_is_what_the_stored_samples_say(house: House) -> 
     look = await looked_at(house, step=1.6)
     assert look["outcome"] == "moved" and look["history_days"] == 2
     budget = look["budget"]
-    assert (
-        budget["alarms"] == 0.05
-        and budget["slis"] == 3
-        and budget["limit of the score"] > budget["lower beside another"] > 0
-    )
-    assert budget["final look"] < budget["alarms"] and "references" not in budget  # the benchmark is the anchor itself
+    assert budget["alarms"] == 0.05 and budget["slis"] == 3
+    assert budget["limit of the score"] > budget["lower beside another"] > 0
+    assert budget["final look"] < budget["alarms"] and "references" not in budget  # there is no anchor yet
     house.prometheus.down = True  # from here on nothing but the database can answer
     answer = await house.get("/change-requests/CR-1/recomputation", "ada")
     assert answer.status_code == 200, answer.text
@@ -135,13 +132,17 @@ async def test_ten_verified_steps_of_three_percent_raise_an_alarm_though_none_al
     *verified, last = found
     assert len(verified) >= 5 and all(look["outcome"] == "steady" for look in verified)
     assert (last["outcome"], last["comparisons"][0]["view"]) == ("moved", "creep over releases")
-    assert last["anchor"] == "SNAP-1" and "1 SLI has moved over the 6 releases since: Latency p95 rose" in last["creep"]
-    assert verified[0]["anchor"] is None and "the benchmark is the anchor itself" in verified[0]["creep"]
+    first = verified[0]["snapshot"]  # and no verified CR since has moved it
+    assert {look["anchor"] for look in found[1:]} == {first}
+    assert f"the anchor ({first} of " in verified[1]["creep"] and "from CR-1, the first release" in verified[1]["creep"]
+    assert "1 SLI has moved over the 6 releases since: Latency p95 rose" in last["creep"]
+    assert last["comparisons"][0]["sentence"].count("since CR-1") == 1  # its own level is the first of those
+    assert verified[0]["anchor"] is None and "no release of it was verified yet; operations may" in verified[0]["creep"]
     assert (
         "No SLI that is steady has crept away" in verified[1]["creep"] and "releases since" not in verified[1]["creep"]
     )
     closed = (await house.said(ObservationClosed))[-1]
-    assert closed.creep == last["creep"] and closed.anchor_id == "SNAP-1" and closed.limits
+    assert closed.creep == last["creep"] and closed.anchor_id == first and closed.limits
     again = (await house.get(f"/change-requests/{closed.cr_id}/recomputation")).json()
     assert again["is_equal"], again
     budget = last["budget"]
@@ -166,23 +167,48 @@ async def test_ten_verified_steps_of_three_percent_raise_an_alarm_though_none_al
     assert (after["outcome"], after["anchor"]) == ("steady", newest), after
 
 
-async def test_what_crept_away_from_the_anchor_between_deploys_is_seen_at_the_next_one(house: House) -> None:
-    coarse = POLICY.observation.model_copy(update={"step_s": 900, "history_days": 4})
+async def crept(house: House, anchor_days: float) -> dict[str, Any]:
+    """CR-1 is verified; three days later latency is half as much again, in CR-2's benchmark already. The look at CR-2."""
+    rules = {"step_s": 900, "history_days": 4, "anchor_days": anchor_days}
+    coarse = POLICY.observation.model_copy(update=rules)
     await house.policy(POLICY.model_copy(update={"slis": POLICY.slis[:2], "observation": coarse}))
     flat = house.prometheus.level["latency"] = lambda t: 1 / (1 + 0.2 * np.sin(2 * np.pi * t / 86400))
     await house.registered()
     await house.publish()
+    assert (await looked_at(house))["outcome"] == "steady"
     house.prometheus.level["latency"] = lambda t: 1.5 * flat(t)
     await house.go_on(hours=72)
     await house.registered("CR-2")
     await house.publish(change_request="CR-2", reason="an ordinary day")
-    look = await looked_at(house, "CR-2")
-    assert (look["outcome"], look["comparisons"][0]["view"], look["anchor"]) == ("moved", "creep", "SNAP-1"), look
+    return await looked_at(house, "CR-2")
+
+
+async def test_what_crept_away_from_the_anchor_between_deploys_is_seen_at_the_next_one(house: House) -> None:
+    look = await crept(house, 90)
+    anchor = (await house.observation("CR-1"))["current"]["snapshot"]
+    assert (look["outcome"], look["comparisons"][0]["view"], look["anchor"]) == ("moved", "creep", anchor), look
     assert (
-        "1 SLI has crept away from the anchor (SNAP-1 of" in look["creep"] and "alone: Latency p95 +" in look["creep"]
+        f"1 SLI has crept away from the anchor ({anchor} of" in look["creep"]
+        and "alone: Latency p95 +" in look["creep"]
     )
     assert look["comparisons"][1]["outcome"] == "steady"
     assert (await house.get("/change-requests/CR-2/recomputation")).json()["is_equal"]
+    rules = {"step_s": 900, "history_days": 4, "anchor_days": 3}  # CR-1 was deployed four days before
+    tried = (await backtest(house, observation=rules)).json()["verdicts"][0]
+    assert (tried["change_request"], tried["now"], tried["flips"]) == ("CR-2", "steady", True), tried
+
+
+async def test_beyond_the_horizon_nothing_is_called_creep_and_nothing_free_of_it(house: House) -> None:
+    look = await crept(house, 3)
+    assert (look["outcome"], look["anchor"]) == ("steady", None) and "references" not in look["budget"]
+    assert look["creep"].startswith(
+        "Creep was not looked at: epl has no anchor: its last verified release, CR-1 (SNAP-"
+    )
+    assert look["creep"].endswith("is older than the horizon of 3 days; operations may choose one of its benchmarks.")
+    assert (await house.get("/change-requests/CR-2/recomputation")).json()["is_equal"]
+    rules = {"step_s": 900, "history_days": 4, "anchor_days": 90}
+    tried = (await backtest(house, observation=rules)).json()["verdicts"][0]
+    assert (tried["now"], tried["flips"], tried["slis"][0]["sli"]) == ("moved", True, "latency"), tried
 
 
 async def test_only_operations_chooses_an_anchor_and_only_among_benchmarks_of_the_product(house: House) -> None:
@@ -194,8 +220,9 @@ async def test_only_operations_chooses_an_anchor_and_only_among_benchmarks_of_th
     assert (await choose(house, snapshot="1; drop")).status_code == 422
     assert (await choose(house, reason=" ")).status_code == 422
     view = (await house.get("/products/epl/anchor")).json()
-    assert (view["snapshot"], view["is_chosen"], view["choices"]) == ("SNAP-1", False, [])
+    assert (view["snapshot"], view["is_chosen"], view["choices"]) == (None, False, [])
     assert (await house.get("/products/epl/anchor", "stranger")).status_code == 404
+    assert (await house.get("/products/nope/anchor")).status_code == 404
     assert (await choose(house)).status_code == 201
     assert (await choose(house)).status_code == 409  # it is that already
     (fact,) = await house.said(AnchorChosen)
@@ -224,13 +251,12 @@ async def test_what_deviated_or_is_observed_is_never_the_anchor_by_default_and_b
     observed = {"observed": "CR-1 touches nothing that this measures"}
     assert (await house.publish(product="epl", reason="in its run", despite=observed)).json()["id"] == "SNAP-1"
     assert (await anchor())["snapshot"] is None
-    assert (await anchor())["sentence"].endswith("no anchor: SNAP-1 came from a run that deviated or was observed")
+    assert "epl has no anchor: no release of it was verified yet" in (await anchor())["sentence"]
+    await house.go_to(at + DAY)
+    await house.worker.drain()  # without a benchmark from before its deploy nobody can say that it is well
+    assert (await house.observation("CR-1"))["current"]["outcome"] == "no_data" and (await anchor())["snapshot"] is None
     await house.go_to(at + 2 * DAY)
-    await house.worker.drain()  # the run is over, and SNAP-1 stays out: else the anchor would move by a verdict
-    calm = (await house.publish(change_request="CR-2", reason="a calm day")).json()["id"]
-    by_default = await anchor()
-    assert (by_default["snapshot"], by_default["is_chosen"]) == (calm, False)
-    assert "and may be it: SNAP-1 came from a run that deviated or was observed" in by_default["sentence"]
+    await house.publish(change_request="CR-2", reason="a calm day")
 
     at = await house.deployed("CR-2")
     house.prometheus.level["errors"] = lambda t: np.where(t >= at.timestamp(), 2.0, 1.0)
@@ -239,7 +265,7 @@ async def test_what_deviated_or_is_observed_is_never_the_anchor_by_default_and_b
     during = (await house.publish(product="epl", reason="in its run", despite=despite)).json()["id"]
     refused = await choose(house, snapshot=during)
     assert refused.status_code == 409 and [f["path"] for f in refused.json()["fields"]] == ["body.despite.observed"]
-    assert (await anchor())["snapshot"] == calm
+    assert (await anchor())["snapshot"] is None  # CR-2 is observed, and nothing was verified before
     chosen = (await choose(house, snapshot=during, despite=observed)).json()
     assert "; although its run was still observed: CR-1 touches" in chosen["sentence"] and not chosen["is_doubted"]
     assert (await choose(house, snapshot=during, despite=observed)).status_code == 409  # it is that already
@@ -247,6 +273,7 @@ async def test_what_deviated_or_is_observed_is_never_the_anchor_by_default_and_b
     await house.worker.drain()
     doubted = await anchor()
     assert doubted["is_doubted"] and "has deviated since: CR-2 (deployment 1)" in doubted["sentence"]
+    assert doubted["snapshot"] == during and doubted["change_request"] is None
     refused = await choose(house, snapshot=during, despite=observed)
     assert refused.status_code == 409 and [f["path"] for f in refused.json()["fields"]] == ["body.despite.deviated"]
     answers = {"deviated": "INV-1 decided to keep it"}
@@ -259,14 +286,15 @@ async def test_what_deviated_or_is_observed_is_never_the_anchor_by_default_and_b
 
 async def test_an_anchor_chosen_after_a_deploy_does_not_change_what_the_deploy_is_held_against(house: House) -> None:
     await house.begin()
+    first = (await looked_at(house))["snapshot"]
     await house.registered("CR-2")
     await house.publish(change_request="CR-2", reason="for the second")
     at = await house.deployed("CR-2")
     await house.go_on(seconds=5)
-    assert (await choose(house, snapshot="SNAP-2")).status_code == 201
+    assert (await choose(house)).status_code == 201
     await house.go_to(at + DAY)
     await house.worker.drain()
-    assert (await house.observation("CR-2"))["current"]["anchor"] == "SNAP-1"
+    assert (await house.observation("CR-2"))["current"]["anchor"] == first
 
 
 # -- under a changed policy -------------------------------------------------------------------------------------------

@@ -223,6 +223,7 @@ def test_a_second_person_for_a_looser_policy_is_not_the_same_one_under_another_i
         {"observation": {"settle_min": 16}},
         {"observation": {"patience_min": 121}},
         {"observation": {"recovery_h": 3}},
+        {"observation": {"anchor_days": 30}},
         {"samples": {"raw_days": 399}},
         {"observation": {"step_s": 61}},
         {"slis": []},

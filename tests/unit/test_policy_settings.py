@@ -181,6 +181,7 @@ CHANGES: dict[str, tuple[Any, Effect]] = {
     "observation.patience_min": (5, lambda p: look().gives_up_at(p)),
     "observation.recovery_h": (8, recovery),
     "observation.history_days": (1, verdict),
+    "observation.anchor_days": (30, domain.horizon),
     "observation.calibrate": (False, domain.keeps_days),
     "slis.id": ("other", lambda p: [one.sli for one in verdict(p)[0].comparisons]),
     "slis.title": ("Response time", lambda p: verdict(p)[0].sentence),
@@ -274,6 +275,11 @@ def test_an_unknown_word_is_refused_wherever_it_stands(path: str) -> None:
         ("slis.shadow", "no"),
         ("observation.step_s", "60"),
         ("observation.early_looks_min", [True]),
+        ("observation.anchor_days", True),
+        ("observation.anchor_days", "90"),
+        ("observation.anchor_days", 1),  # a verdict alone takes a day
+        ("observation.anchor_days", 3651),
+        ("observation.anchor_days", float("inf")),
         ("evidence.code_review", 0),
     ],
 )

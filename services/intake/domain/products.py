@@ -96,6 +96,9 @@ def _limits(old: Policy, new: Policy) -> Iterator[str]:
             yield f"{words}: {after:g} {unit} instead of {before:g}"
     if new.samples.raw_days < old.samples.raw_days:
         yield f"raw samples are kept {new.samples.raw_days:g} days instead of {old.samples.raw_days:g}"
+    if new.observation.anchor_days < old.observation.anchor_days:
+        was = old.observation.anchor_days
+        yield f"creep is measured from at most {new.observation.anchor_days:g} days back instead of {was:g}"
     if new.observation.recovery_h < old.observation.recovery_h:
         yield f"recovery is watched {new.observation.recovery_h:g} h instead of {old.observation.recovery_h:g} h"
 

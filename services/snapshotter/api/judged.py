@@ -45,10 +45,11 @@ _PICTURE_POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE}'"
     summary="Choose the anchor of a product",
     description=(
         "From now on every deploy of the product is held against this benchmark beside its own, so that small steps that"
-        " each passed are seen when they add up. The anchor never moves because a CR was verified: this act alone moves"
-        " it, with its reason, on the record. Deploys before it stay held against the anchor of their time. Until"
-        " operations chooses, it is the first benchmark that was published for the product or one of its CRs, of no run"
-        " that deviated or was still observed. One of such a run needs a reason in `despite`, and shows it for as long"
+        " each passed are seen when they add up. The anchor never moves because a CR was verified: this act moves it, with"
+        " its reason, on the record. Deploys before it stay held against the anchor of their time. Until operations"
+        " chooses, it is the day after the release that was verified first within the policy's `observation.anchor_days`"
+        " (a steady final look, no rollback); with none there is no anchor, and verdicts say that creep was not looked at."
+        " A benchmark of a run that deviated or is observed needs a reason in `despite`, and shows it for as long"
         " as it holds; when the run deviates after the choice, the anchor is doubted until operations chooses again."
     ),
 )
@@ -61,7 +62,10 @@ async def choose_anchor(call: Caller, deps: Deps, id: _Id, command: ChooseAnchor
     response_model=AnchorView,
     responses=READING,
     summary="The anchor of a product",
-    description="Which benchmark creep is measured from, who chose it and why, and every choice before.",
+    description=(
+        "What a deploy now would be held against for creep: the benchmark that operations chose, with who and why, or the"
+        " release that was verified first within the horizon; else why there is none. And every choice before."
+    ),
 )
 async def read_anchor(call: Caller, deps: Deps, id: _Id) -> Response:
     return answered(await handlers.read_anchor(deps, call, id))
@@ -93,7 +97,7 @@ async def read_calibration(call: Caller, deps: Deps, id: _Id) -> Response:
     summary="Judge stored verdicts under a changed policy",
     description=(
         "Which verdicts of the product would flip if this policy were in force: its limits, directions, shadows, settle"
-        " delay, history and age of the benchmark, on the samples that were stored with each verdict. Nothing is read from a"
+        " delay, history, age of the benchmark and horizon of the anchor, on the samples that were stored. Nothing is read from a"
         " source and nothing changes. What cannot be tested, such as an SLI with another query, is named in `notes`."
     ),
 )

@@ -66,13 +66,15 @@ class AnchorChoiceView(_View):
 
 
 class AnchorView(_View):
-    """The anchor of a product: the benchmark that every deploy is held against beside its own."""
+    """The anchor of a product: what every deploy is held against beside its benchmark."""
 
     product: str
-    snapshot: str | None = Field(description="Null when no benchmark of the product was published that may be it.")
+    snapshot: str | None = Field(description="Null: nothing is judged for creep, and `sentence` says why.")
     is_chosen: bool = Field(
-        description="False: nobody chose, and it is the first benchmark of no run that deviated or was still observed."
+        description="False: nobody chose, and it is the after snapshot of the release that was verified first within the"
+        " policy's `observation.anchor_days`."
     )
+    change_request: str | None = Field(default=None, description="That release; null when operations chose.")
     is_doubted: bool = Field(
         default=False, description="Its run has deviated since it was chosen: choose again, with a reason, or another."
     )

@@ -167,7 +167,9 @@ class LookView(_View):
     )
     snapshot: str | None
     benchmark: str | None
-    anchor: str | None = Field(description="The second reference; null where it is the benchmark itself or none.")
+    anchor: str | None = Field(
+        description="The second reference; null where it is the benchmark itself or none: see `creep`."
+    )
     deviation: str | None
     closed_at: Instant | None
     overdue_at: Instant | None

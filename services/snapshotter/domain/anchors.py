@@ -1,18 +1,19 @@
-"""The anchor: the benchmark from further back that creep is measured from. Only operations moves it.
+"""The anchor: how things were further back, which creep is measured from.
 
-Ten deploys of +3 % each pass when each is compared with the one before. The anchor stays where it is when a CR was verified,
-so that what they add up to is seen.
+It is the benchmark that operations chose, or else the release that was verified first within the policy's horizon. Ten deploys
+of +3 % each pass when each is compared with the one before. The anchor stays where it is when a CR was verified, so that what
+they add up to is seen; time alone moves it, so that a year's growth is not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from services.snapshotter.domain.benchmarks import Objection, Run, objections, refuse_doubtful
 from services.snapshotter.domain.values import Snapshot
-from shared.contracts import AnchorChosen, BenchmarkHealth, ComparedSLI
+from shared.contracts import AnchorChosen, BenchmarkHealth, ComparedSLI, Policy
 from shared.errors import Conflict
 
 #: The views under which the judge answers for what crept away from the anchor, and for what moved over the releases since.
@@ -39,7 +40,7 @@ class AnchorChoice:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A product's anchor at one moment. `choice` is None while it is the first benchmark that may be it by default.
+    """A product's anchor at one moment: the benchmark of a `choice`, or without one a verified release's after snapshot.
 
     `is_doubted`: its run deviated, and operations, who chose it, did not know: it can show creep, never that there is none.
     """
@@ -49,46 +50,55 @@ class Anchor:
     sentence: str
     is_doubted: bool = False
 
+    @property
+    def since(self) -> datetime | None:
+        """Deploys from then on are the releases since the anchor: the first of them is itself, where it is a release."""
+        if self.snapshot is None:
+            return None
+        return self.snapshot.window.end if self.snapshot.kind == "benchmark" else self.snapshot.window.start
+
 
 def choice_at(choices: Iterable[AnchorChoice], by: datetime) -> AnchorChoice | None:
     """The act that held at `by`; None when operations had not chosen yet."""
     return max((one for one in choices if one.chosen_at < by), key=lambda one: one.number, default=None)
 
 
-def may_be_default(snapshot: Snapshot, despite: Mapping[str, str], runs: Iterable[Run]) -> bool:
-    """Whether a benchmark may be the anchor without anybody having chosen it.
-
-    Never one of a run that deviated, or of which nobody knows yet. One that was published while its run was observed
-    (`despite`) stays out when that run turns out well: else the anchor would move because a CR was verified.
-    """
-    return not {"deviated", "observed"} & despite.keys() and not any(run.meets(snapshot.window) for run in runs)
+def horizon(policy: Policy) -> timedelta:
+    """How far before a deploy the default anchor's own deploy lies at most: samples that have expired measure nothing."""
+    return timedelta(days=min(policy.observation.anchor_days, policy.samples.raw_days))
 
 
-def anchored(
-    snapshot: Snapshot | None,
-    choice: AnchorChoice | None,
-    product_id: str,
-    *,
-    passed: Sequence[str] = (),
-    runs: Iterable[Run] = (),
-) -> Anchor:
-    """The anchor in words. `snapshot` is the chosen one, or without a choice the first that may be it by default.
-
-    passed  benchmarks before it, oldest first, that may not
-    runs    of the product, that deviated or are observed
-    """
-    which = f"{_first(passed)} came from a run that deviated or was observed" if passed else ""
-    if snapshot is None:
-        return Anchor(None, choice, f"{product_id} has no anchor: {which or 'no benchmark was ever published'}")
-    day = f"{snapshot.window.end:%Y-%m-%d}"
-    if choice is None:
-        said = f"{snapshot.id} of {day}, the first benchmark that was published"
-        return Anchor(snapshot, None, f"{said} and may be it: {which}" if which else said)
+def chosen(snapshot: Snapshot, choice: AnchorChoice, runs: Iterable[Run] = ()) -> Anchor:
+    """What operations chose, in words. `runs` of the product: those that deviated or are observed."""
     by = f"chosen by {choice.chosen_by} on {choice.chosen_at:%Y-%m-%d}: {choice.reason}"
     answers = "".join(f"; although {_AGAINST[code]}: {why}" for code, why in sorted(choice.despite.items()))
     doubted = [run.named for run in _since(choice, snapshot, runs)]
     doubt = f"; the run that it came from has deviated since: {_first(doubted)}" if doubted else ""
-    return Anchor(snapshot, choice, f"{snapshot.id} of {day}, {by}{answers}{doubt}", bool(doubted))
+    return Anchor(snapshot, choice, f"{_dated(snapshot)}, {by}{answers}{doubt}", bool(doubted))
+
+
+def by_default(first: Snapshot | None, last: Snapshot | None, product_id: str, within: timedelta) -> Anchor:
+    """The anchor of a product for which operations chose none, or why there is none, in words.
+
+    A release is verified by a steady final look at a deployment that was not rolled back, as a CR's stage has it. What
+    deviated and was kept is not: its keep accepts one change, and what comes after is to be held against what was before
+    it; operations may choose a benchmark from after it, and says why.
+
+    first  the after snapshot of the release that was verified first, of those deployed within the horizon
+    last   of the one that was verified last, however long ago, where there is no such
+    """
+    days = f"{within / timedelta(days=1):g} days"
+    if first is not None:
+        said = f"{first.cr_id}, the first release that was verified within the horizon of {days}"
+        return Anchor(first, None, f"{_dated(first)}, from {said}")
+    why = "no release of it was verified yet"
+    if last is not None:
+        why = f"its last verified release, {last.cr_id} ({_dated(last)}), is older than the horizon of {days}"
+    return Anchor(None, None, f"{product_id} has no anchor: {why}; operations may choose one of its benchmarks")
+
+
+def _dated(snapshot: Snapshot) -> str:
+    return f"{snapshot.id} of {snapshot.window.end:%Y-%m-%d}"
 
 
 _AGAINST = {"deviated": "its run deviated", "observed": "its run was still observed"}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from services.snapshotter import domain, store
 from services.snapshotter.commands import BacktestView, FlippedSLI, RunBacktest, TestedView
 from services.snapshotter.handlers.again import grounds_of
+from services.snapshotter.handlers.anchors import further_back
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.judging import Grounds, judged
 from services.snapshotter.handlers.kept import expired, filled
@@ -142,6 +143,9 @@ async def _under(
         notes.append(f"{asked.recovery_h:g} h were looked at after the rollback, not {own.recovery_h:g} h.")
     deployed_at = (await store.deployment(tx, look.cr_id, look.deployment)).deployed_at or look.starts_at
     against = domain.aged(grounds.against, deployed_at, policy.benchmark.max_age_h, is_pinned=kept.pin_id is not None)
+    if domain.horizon(policy) != domain.horizon(grounds.policy):
+        further = await further_back(tx, look, policy, deployed_at, grounds.against.counts)
+        grounds = replace(grounds, anchored=further.anchored, anchor=further.anchor, releases=further.releases)
     return replace(grounds, policy=policy.model_copy(update={"slis": measured}), against=against), notes
 
 

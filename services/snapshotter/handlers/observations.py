@@ -11,13 +11,13 @@ from typing import Any
 import structlog
 
 from services.snapshotter import domain, store
-from services.snapshotter.handlers.anchors import anchor_at
+from services.snapshotter.handlers.anchors import Further, further_back
 from services.snapshotter.handlers.calibrating import calibrated, pairs_at
 from services.snapshotter.handlers.capture import Captured, capture, keep, prepared
 from services.snapshotter.handlers.deps import Deps
 from services.snapshotter.handlers.doubting import weigh_benchmarks
-from services.snapshotter.handlers.judging import Grounds, Judged, Release, Taken, judged, unjudged
-from services.snapshotter.handlers.kept import filled, releases_of, taken
+from services.snapshotter.handlers.judging import Grounds, Judged, Taken, judged, unjudged
+from services.snapshotter.handlers.kept import filled, taken
 from services.snapshotter.handlers.standings import also_deployed, standing_of
 from services.snapshotter.sources import Missing, Series, steps
 from shared import policies
@@ -29,7 +29,6 @@ _log = structlog.get_logger(__name__)
 
 DEADLINE_S = 180.0  #: for all SLIs of one look; what is not there then is tried again by the agenda
 HISTORY_DEADLINE_S = 120.0
-MOST_RELEASES = 60  #: since the anchor, that a level is followed over
 _TRIES = 2  #: at least, before a source's silence is believed: we may have been away ourselves until now
 
 
@@ -41,9 +40,7 @@ class _Plan:
     policy: Policy
     against: domain.Standing
     benchmark: Taken | None
-    anchored: domain.Anchor | None
-    anchor: Taken | None
-    releases: tuple[Release, ...]
+    further: Further
     pairs: tuple[domain.Weighed, ...] | None  #: what limits of the product's own would rest on; None: it has none here
     known: Mapping[str, Series]  #: what earlier tries of this look have read
     deployed_at: datetime | None
@@ -166,14 +163,7 @@ async def _plan(tx: Tx, appointment: Appointment) -> _Plan | None:
     policy = await policies.of(tx, look.product_id, look.policy_version)
     cr = await store.change_request(tx, look.cr_id) or domain.ChangeRequest(look.cr_id, look.product_id)
     against, deployed_at = await _standing(tx, cr, look, policy)
-    anchored = await anchor_at(tx, look.product_id, deployed_at or look.starts_at) if look.kind == "after" else None
     pairs = await pairs_at(tx, look.product_id, policy, deployed_at or look.starts_at) if look.kind == "after" else None
-    second = anchored.snapshot if anchored and anchored.snapshot != against.counts else None
-    since = (
-        []
-        if anchored is None or anchored.snapshot is None
-        else await store.releases_before(tx, look, anchored.snapshot.window.end, MOST_RELEASES)
-    )
     window = domain.observed_window(look, policy)
     count = steps(window.start.timestamp(), window.end.timestamp(), window.step_s)
     known = await store.partly_read(tx, look.subject, look.revision, count) if appointment.attempts > 1 else {}
@@ -182,9 +172,7 @@ async def _plan(tx: Tx, appointment: Appointment) -> _Plan | None:
         policy,
         against,
         await taken(tx, against.counts),
-        anchored,
-        await taken(tx, second),
-        await releases_of(tx, since),
+        await further_back(tx, look, policy, deployed_at, against.counts),
         pairs,
         known,
         deployed_at,
@@ -206,11 +194,11 @@ def _grounds(
         plan.against,
         Taken("this look", captured.window, made.series),
         plan.benchmark,
-        plan.anchored,
-        plan.anchor,
+        plan.further.anchored,
+        plan.further.anchor,
         Taken("the history", history.window, past.series) if history and past else None,
         limits,
-        plan.releases,
+        plan.further.releases,
     )
 
 
@@ -247,10 +235,10 @@ def _document(plan: _Plan, limits: domain.Limits, found: Judged, history_id: str
         benchmark_state=plan.against.state,
         benchmark_sentence=plan.against.sentence,
         pin_id=plan.against.pin.id if plan.against.pin else None,
-        anchor_id=plan.anchor.id if plan.anchor else None,
-        anchor_sentence=plan.anchored.sentence if plan.anchored else None,
+        anchor_id=plan.further.anchor.id if plan.further.anchor else None,
+        anchor_sentence=plan.further.anchored.sentence if plan.further.anchored else None,
         history_id=history_id,
-        releases=tuple(each.snapshot_id for each in plan.releases),
+        releases=tuple(each.snapshot_id for each in plan.further.releases),
         limits=limits,
         budget=found.budget,
         numbers=found.numbers,

@@ -1,6 +1,6 @@
 """Where it is kept: tables, queries, rows <-> values."""
 
-from services.snapshotter.store.anchors import anchor_choices, first_benchmarks, insert_anchor_choice
+from services.snapshotter.store.anchors import anchor_choices, first_verified, insert_anchor_choice, last_verified
 from services.snapshotter.store.benchmarks import (
     benchmarks_met,
     copy_series,
@@ -113,7 +113,7 @@ __all__ = [
     "end_pin",
     "end_upload",
     "expire_payload",
-    "first_benchmarks",
+    "first_verified",
     "forget_readings",
     "insert_anchor_choice",
     "insert_doubts",
@@ -125,6 +125,7 @@ __all__ = [
     "keep_longer",
     "kept_days",
     "known_content",
+    "last_verified",
     "latest_draft",
     "levels_of",
     "listed",

@@ -82,6 +82,13 @@ observations = Table(
     Column("closed_at", Moment),
     Column("superseded_at", Moment),
     Column("superseded_because", Text),
+    # The anchor by default, found without reading what was not verified.
+    Index(
+        "observations_verified",
+        "product_id",
+        "closed_at",
+        postgresql_where=text("kind = 'after' AND outcome = 'steady'"),
+    ),
 )
 snapshots = Table(
     "snapshots",
