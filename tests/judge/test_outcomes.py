@@ -111,3 +111,11 @@ def test_shares_are_said_in_percent_and_their_numbers_stay_as_they_are():
         assert was is not None and abs(was - 0.004) < 0.001 and f"{100 * was:.4g} -> " in out[1].sentence
         assert "constant at 1 % in the benchmark and rose to constant 2 %" in out[2].sentence
         assert "stayed at 50 % throughout" in out[3].sentence
+
+
+def test_what_is_not_held_against_the_anchor_for_its_gaps_says_how_much_there_was():
+    anchor = 0.05 * day(5)  # everything crept far
+    anchor[0, :1000] = np.nan
+    gappy, *others = ask(day(3), day(103), references=(window(anchor, T0 - 30 * DAY),))
+    assert gappy.outcome == "steady" and gappy.numbers["anchor_paired"] == pytest.approx(440 / 1440)
+    assert all((c.outcome, c.view) == ("moved", "creep") and "anchor_paired" not in c.numbers for c in others)

@@ -125,9 +125,7 @@ def judged(grounds: Grounds) -> Judged:
         replace(
             found,
             anchor_id=grounds.anchor.id if grounds.anchor else None,
-            creep=creep_sentence(
-                grounds.anchored, references[0].missing if references else None, compared, len(grounds.releases) + 1
-            ),
+            creep=creep_sentence(grounds.anchored, _not_held(references, answers), compared, len(grounds.releases) + 1),
             limits=grounds.limits.sentence,
         ),
         judging.VERSION,
@@ -136,6 +134,17 @@ def judged(grounds: Grounds) -> Judged:
         {answer.sli: _numbers(answer, look.starts_at.timestamp()) for answer in answers},
         _budget(fitted, grounds, answers),
     )
+
+
+def _not_held(references: Sequence[judging.Window], answers: Sequence[judging.Comparison]) -> list[str | None] | None:
+    """Why each SLI was not held against the anchor, None for those that were; None where there is no anchor."""
+    if not references:
+        return None
+    gaps = [answer.numbers.get("anchor_paired") for answer in answers]
+    return [
+        why or (None if share is None else f"{share:.0%} of the steps are read at the same minutes of both")
+        for why, share in zip(references[0].missing, gaps, strict=True)
+    ]
 
 
 def day_compared(

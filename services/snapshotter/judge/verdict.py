@@ -302,6 +302,10 @@ def _creep(
         rows = slice(lo, min(lo + GROUP, len(rules)))
         x, y, got, exponent = measured(clock, rows)
         for j, c in enumerate(found[rows]):
-            enough = c.outcome == "steady" and got.paired[j] >= guards.ENOUGH_PAIRED
-            out.append(reasons.creep(c, rules[lo + j], x, y, j, int(exponent[j])) if enough else c)
+            if c.outcome != "steady":
+                out.append(c)
+            elif got.paired[j] >= guards.ENOUGH_PAIRED:
+                out.append(reasons.creep(c, rules[lo + j], x, y, j, int(exponent[j])))
+            else:  # not held against it, and whoever says what crept must know
+                out.append(replace(c, numbers={**c.numbers, "anchor_paired": float(got.paired[j])}))
     return out
