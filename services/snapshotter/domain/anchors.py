@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from services.snapshotter.domain.benchmarks import Objection, Run, objections, refuse_doubtful
-from services.snapshotter.domain.values import Snapshot
+from services.snapshotter.domain.values import Snapshot, few_of
 from shared.contracts import AnchorChosen, BenchmarkHealth, ComparedSLI, Policy
 from shared.errors import Conflict
 
@@ -73,7 +73,7 @@ def chosen(snapshot: Snapshot, choice: AnchorChoice, runs: Iterable[Run] = ()) -
     by = f"chosen by {choice.chosen_by} on {choice.chosen_at:%Y-%m-%d}: {choice.reason}"
     answers = "".join(f"; although {_AGAINST[code]}: {why}" for code, why in sorted(choice.despite.items()))
     doubted = [run.named for run in _since(choice, snapshot, runs)]
-    doubt = f"; the run that it came from has deviated since: {_first(doubted)}" if doubted else ""
+    doubt = f"; the run that it came from has deviated since: {few_of(doubted)}" if doubted else ""
     return Anchor(snapshot, choice, f"{_dated(snapshot)}, {by}{answers}{doubt}", bool(doubted))
 
 
@@ -112,10 +112,6 @@ def _since(choice: AnchorChoice, snapshot: Snapshot, runs: Iterable[Run]) -> lis
         for run in runs
         if run.found_at is not None and run.meets(snapshot.window) and (knew is None or run.found_at > knew)
     ]
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def choose(
@@ -205,7 +201,7 @@ def _have(found: Sequence[ComparedSLI]) -> str:
 
 
 def _named(crept: Sequence[ComparedSLI]) -> str:
-    return ", ".join(_how_far(one) for one in crept[:3]) + (f" and {len(crept) - 3} more" if len(crept) > 3 else "")
+    return few_of([_how_far(one) for one in crept])
 
 
 def _how_far(one: ComparedSLI) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -211,3 +211,8 @@ def settle_s(observation: Observation, policy: Policy) -> float:
     """Seconds that are not judged after the deploy or rollback: of a short look at most a quarter, or nothing were left."""
     length = (observation.ends_at - observation.starts_at).total_seconds()
     return min(policy.observation.settle_min * 60, length / 4)
+
+
+def few_of(names: Sequence[str]) -> str:
+    """`a, b, c and 2 more`: names in a sentence, of however many."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -326,10 +326,6 @@ def _words(missing: Sequence[MissingSLI], of: int) -> str:
     by_reason: dict[str, list[str]] = {}
     for each in missing:
         by_reason.setdefault(each.reason[:200], []).append(each.sli)
-    told = [f"{reason} ({_some(slis)})" for reason, slis in list(by_reason.items())[:3]]
+    told = [f"{reason} ({domain.few_of(slis)})" for reason, slis in list(by_reason.items())[:3]]
     left = sum(len(slis) for slis in list(by_reason.values())[3:])
     return f"{len(missing)} of {of} SLIs: {'; '.join(told)}{f'; and {left} more' if left else ''}"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
